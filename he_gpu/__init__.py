@@ -1,0 +1,31 @@
+"""he_gpu: train models on secret-shared data, on NumPy or in CUDA kernels.
+
+The public names and nothing else; README.md shows how they go together.
+"""
+
+from he_gpu import errors
+from he_gpu.channel import Cost
+from he_gpu.cipher import Shares, add, decrypt, encrypt, matmul, product
+from he_gpu.models import ReservoirRegressor
+from he_gpu.ring import Ring
+from he_gpu.session import Session, current_session
+from he_gpu.tensor import SecretTensor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cost",
+    "ReservoirRegressor",
+    "Ring",
+    "SecretTensor",
+    "Session",
+    "Shares",
+    "__version__",
+    "add",
+    "current_session",
+    "decrypt",
+    "encrypt",
+    "errors",
+    "matmul",
+    "product",
+]

@@ -1,0 +1,10 @@
+"""Devices: one set of operations on ring words, defined in NumPy and copied by CUDA kernels.
+
+Layer: the lowest but for ``kernels/``; CuPy is imported here and nowhere else. Upper layers see
+`Backend` and `get_backend`; they know array shapes and moduli, and never a kernel.
+"""
+
+from he_gpu.backend.definition.words import Array, word_dtype
+from he_gpu.backend.registry import Backend, get_backend, to_host, unavailable_reason
+
+__all__ = ["Array", "Backend", "get_backend", "to_host", "unavailable_reason", "word_dtype"]

@@ -1,0 +1,147 @@
+"""The kernels of `kernels/` on an NVIDIA GPU, compiled and launched by CuPy.
+
+Part of the backend layer, beside `emulator`, which compiles the same text. The
+only module that imports CuPy, and only when a CUDA device is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from he_gpu.backend.launch import STATIC_SHARED_BYTES, KernelDevice
+from he_gpu.backend.loader import Kernel, Source
+from he_gpu.errors import ArgumentValueError, DeviceUnavailableError, UnknownDeviceError
+
+_INSTALL = "pip install 'he-gpu[cuda13]' (driver 580 or newer) or 'he-gpu[cuda12]'"
+_OPTIONS = ("--std=c++17",)
+_NULL = np.uint64(0)
+
+
+@functools.cache
+def probe(index: int = 0) -> str | None:
+    """Why a CUDA device cannot be used, or None where it can.
+
+    Args:
+        index: of the device, from 0.
+
+    Returns:
+        What is missing and which command installs it. The answer is kept for
+        the life of the process.
+    """
+    if importlib.util.find_spec("cupy") is None:
+        return f"CuPy is not installed; {_INSTALL}"
+    try:
+        cupy = _import_cupy()
+    except Exception as error:  # CuPy fails on import in many ways
+        return f"CuPy is installed but cannot be imported ({_brief(error)}); {_INSTALL}"
+    try:
+        count = int(cupy.cuda.runtime.getDeviceCount())
+    except Exception as error:  # a CUDARuntimeError, or a library that CuPy failed to load
+        return f"CuPy finds no NVIDIA driver or GPU ({_brief(error)})"
+    if not 0 <= index < count:
+        return f"no CUDA device {index}: this machine has {count}, counted from 0"
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # CuPy loads NVRTC at the first call
+        return f"CuPy finds no CUDA compiler NVRTC ({_brief(error)}); {_INSTALL}"
+    return None
+
+
+class Cuda(KernelDevice):
+    """Runs kernels on one GPU, on CuPy's current stream of it.
+
+    Args:
+        name: "cuda" for device 0, or "cuda:<index>".
+
+    Attributes:
+        index: of the device.
+
+    Raises:
+        UnknownDeviceError: the name is neither.
+        DeviceUnavailableError: what is missing, see `probe`.
+    """
+
+    def __init__(self, name: str = "cuda") -> None:
+        kind, colon, number = name.partition(":")
+        if kind != "cuda" or (colon and not number.isdecimal()):
+            raise UnknownDeviceError(f"Cuda: name must be 'cuda' or 'cuda:N', got {name!r}")
+        self.index = int(number or 0)
+        reason = probe(self.index)
+        if reason is not None:
+            raise DeviceUnavailableError(f"{name}: {reason}")
+        super().__init__(name, _import_cupy())
+        self._device: Any = self.xp.cuda.Device(self.index)
+        self._current_device: Any = self.xp.cuda.runtime.getDevice
+        self._modules: dict[str, Any] = {}
+
+    def _bind(self, source: Source, kernel: Kernel) -> Any:
+        with self._device:
+            module = self._modules.get(source.digest)
+            if module is None:
+                module = self.xp.RawModule(code=source.text, options=_OPTIONS)
+                self._modules[source.digest] = module
+            return module.get_function(kernel.name)
+
+    def _start(
+        self,
+        kernel: Kernel,
+        function: Any,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        args: Sequence[Any],
+        shared_bytes: int,
+    ) -> None:
+        words = []
+        for parameter, value in zip(kernel.parameters, args, strict=True):
+            if value is None:
+                words.append(_NULL)
+                continue
+            if parameter.is_pointer and value.device.id != self.index:
+                raise ArgumentValueError(
+                    f"{kernel.name}: {parameter.name} lies on CUDA device {value.device.id}, "
+                    f"the kernel runs on {self.name}"
+                )
+            words.append(value)
+        if self._current_device() == self.index:
+            _call(function, grid, block, words, shared_bytes)
+        else:
+            with self._device:
+                _call(function, grid, block, words, shared_bytes)
+
+
+def _call(
+    function: Any,
+    grid: tuple[int, int, int],
+    block: tuple[int, int, int],
+    words: list[Any],
+    shared_bytes: int,
+) -> None:
+    if shared_bytes > STATIC_SHARED_BYTES:
+        # More than the architecture's default must be asked for; the attribute is per device.
+        function.max_dynamic_shared_size_bytes = shared_bytes
+    function(grid, block, tuple(words), shared_mem=shared_bytes)
+
+
+def _import_cupy() -> Any:
+    with warnings.catch_warnings():
+        # CuPy warns where CUDA_PATH is unset; the packages of the extra need none.
+        warnings.simplefilter("ignore")
+        import cupy
+    return cupy
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0].strip()}" if lines else type(error).__name__
+
+
+@functools.cache
+def device(name: str = "cuda") -> Cuda:
+    """The one object of a device, so that its kernels are compiled once."""
+    return Cuda(name)

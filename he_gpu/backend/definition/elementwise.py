@@ -1,0 +1,75 @@
+"""Elementwise arithmetic modulo 2^64, 2^32 or any 2 <= q <= 2^63, on NumPy arrays.
+
+Layer: backend; the definition of ``kernels/elementwise.cu``. Operands broadcast as in NumPy,
+lie in [0, q) and have the ring's word (`words.word_dtype`); results too.
+Source of the reduction: Moeller and Granlund 2011, algorithm 4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from he_gpu.backend.definition.words import RING_32, Array, reciprocal, wraps
+
+_LOW_HALF = np.uint64(2**32 - 1)
+_HALF_BITS = np.uint64(32)
+_ONE = np.uint64(1)
+
+
+def add(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
+    """Return ``(a + b) mod modulus``."""
+    if wraps(modulus):
+        return np.add(a, b, out=out)
+    total = np.add(a, b)  # below 2^64, because both are below 2^63
+    return np.minimum(total, np.subtract(total, np.uint64(modulus)), out=out)
+
+
+def sub(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
+    """Return ``(a - b) mod modulus``."""
+    if wraps(modulus):
+        return np.subtract(a, b, out=out)
+    difference = np.subtract(a, b)  # a negative one wraps to above 2^63
+    return np.minimum(difference, np.add(difference, np.uint64(modulus)), out=out)
+
+
+def neg(a: Array, modulus: int, out: Array | None = None) -> Array:
+    """Return ``(-a) mod modulus``."""
+    if wraps(modulus):
+        return np.negative(a, out=out)
+    return np.multiply(np.subtract(np.uint64(modulus), a), np.not_equal(a, 0), out=out)
+
+
+def mul(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
+    """Return ``(a * b) mod modulus``."""
+    if wraps(modulus):
+        return np.multiply(a, b, out=out)
+    if modulus <= RING_32:
+        return np.remainder(np.multiply(a, b), np.uint64(modulus), out=out)
+    return reduce_wide(*wide_product(a, b), modulus, out=out)
+
+
+def wide_product(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return the high and the low 64-bit word of the 128-bit products ``a * b``."""
+    a_low, a_high = np.bitwise_and(a, _LOW_HALF), np.right_shift(a, _HALF_BITS)
+    b_low, b_high = np.bitwise_and(b, _LOW_HALF), np.right_shift(b, _HALF_BITS)
+    middle = np.multiply(a_high, b_low) + np.right_shift(np.multiply(a_low, b_low), _HALF_BITS)
+    cross = np.multiply(a_low, b_high) + np.bitwise_and(middle, _LOW_HALF)
+    high = np.multiply(a_high, b_high) + np.right_shift(middle, _HALF_BITS)
+    return np.add(high, np.right_shift(cross, _HALF_BITS)), np.multiply(a, b)
+
+
+def reduce_wide(high: Array, low: Array, modulus: int, out: Array | None = None) -> Array:
+    """Return ``(high * 2^64 + low) mod modulus`` for high < modulus <= 2^63."""
+    constants = reciprocal(modulus)
+    shift, divisor = np.uint64(constants.shift), np.uint64(constants.divisor)
+    # Two steps move low's top bits up, because the shift is 0 for q = 2^63 and 64 is no shift.
+    carried = np.right_shift(np.right_shift(low, _ONE), np.uint64(63) - shift)
+    upper = np.bitwise_or(np.left_shift(high, shift), carried)
+    lower = np.left_shift(low, shift)
+    quotient, fraction = wide_product(upper, np.uint64(constants.inverse))
+    fraction = np.add(fraction, lower)
+    quotient = quotient + upper + np.less(fraction, lower) + _ONE
+    rest = np.subtract(lower, np.multiply(quotient, divisor))
+    rest = np.where(np.greater(rest, fraction), rest + divisor, rest)
+    rest = np.where(np.greater_equal(rest, divisor), rest - divisor, rest)
+    return np.right_shift(rest, shift, out=out)

@@ -1,0 +1,136 @@
+"""One-pass steps of the protocols on share stacks, on NumPy arrays.
+
+Layer: backend; the definition of ``kernels/protocol.cu``. A stack has shape (parties, *shape): the
+shares that this process holds. Steps that only fixed-point sessions need know Z_2^64 and Z_2^32,
+where words wrap; their k is the number of bits of the word, 64 or 32.
+Source of the truncation: Dalskov, Escudero, Keller, "Secure evaluation of quantized neural
+networks", PoPETs 2020, and Escudero et al., "Improved primitives for MPC over mixed
+arithmetic-binary circuits", CRYPTO 2020.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from he_gpu.backend.definition.elementwise import add, sub
+from he_gpu.backend.definition.words import Array
+
+_SIGNED = {np.dtype(np.uint64): np.dtype(np.int64), np.dtype(np.uint32): np.dtype(np.int32)}
+
+
+def reconstruct(stack: Array, modulus: int, out: Array | None = None) -> Array:
+    """Return the sum modulo ``modulus`` over the party axis: (parties, *shape) -> (*shape)."""
+    if len(stack) == 1:
+        if out is None:
+            return stack[0].copy()
+        out[...] = stack[0]
+        return out
+    total = add(stack[0], stack[1], modulus, out=out)
+    for share in stack[2:]:
+        total = add(total, share, modulus, out=out)
+    return total
+
+
+def complete(stack: Array, total: Array, row: int, modulus: int) -> None:
+    """Write ``stack[row]`` so that the stack sums to ``total`` modulo ``modulus``.
+
+    Args:
+        stack: (parties, *shape) words in [0, modulus); the other rows are read.
+        total: (*shape) words in [0, modulus).
+        row: index of the share that is written.
+        modulus: the ring.
+    """
+    rest = total
+    for party, share in enumerate(stack):
+        if party != row:
+            rest = sub(rest, share, modulus)
+    stack[row] = rest
+
+
+def add_public(stack: Array, public: Array, lead: int, modulus: int) -> Array:
+    """Return the stack with ``public``, which broadcasts, added to its first ``lead`` shares.
+
+    Args:
+        stack: (parties, *shape) words in [0, modulus).
+        public: words in [0, modulus) that broadcast to (*shape).
+        lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
+        modulus: the ring.
+    """
+    result = stack.copy()
+    if lead:
+        add(stack[:1], public, modulus, out=result[:1])
+    return result
+
+
+def open_masked(stack: Array, mask: Array) -> Array:
+    """Return the sum over the party axis of ``stack - mask``, for words that wrap."""
+    return reconstruct(np.subtract(stack, mask), 2 ** (8 * stack.dtype.itemsize))
+
+
+def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array) -> Array:
+    """Return ``d * y + a * e + c``, for words that wrap: the last step of Beaver's product.
+
+    With d = x - a and e = y - b opened and c = a * b, the shares sum to x * y.
+
+    Args:
+        d: public words that broadcast to (*shape).
+        y: (parties, *shape).
+        a: (parties, *shape).
+        e: public words that broadcast to (*shape).
+        c: (parties, *shape).
+
+    Source: Beaver, "Efficient multiparty protocols using circuit randomization", CRYPTO 1991.
+    """
+    result = np.multiply(d, y)
+    result += np.multiply(a, e)
+    result += c
+    return result
+
+
+def truncation_pair(mask: Array, low: Array, top: Array, bits: int) -> None:
+    """Write the last rows of ``low`` and ``top``, so that they open to what ``mask`` hides.
+
+    Let M be the sum of mask's rows and r = -M - 2^(k-2) mod 2^k. Then low opens to
+    (r mod 2^(k-1) >> bits) + 2^(k-2-bits), and top to the top bit of r, times 2^(k-1-bits).
+    The mask is subtracted when a value v is opened, so v - M = (v + 2^(k-2)) + r.
+
+    Args:
+        mask: (parties, *shape) uniform words.
+        low: (parties, *shape), uniform but for the last row, which is written.
+        top: likewise.
+        bits: low bits that the truncation drops, 0 < bits < k - 2.
+    """
+    word = mask.dtype.type
+    k = 8 * mask.dtype.itemsize
+    r = np.negative(reconstruct(mask, 2**k))
+    r = np.subtract(r, word(2 ** (k - 2)))
+    low_part = np.right_shift(np.bitwise_and(r, word(2 ** (k - 1) - 1)), word(bits))
+    complete(low, np.add(low_part, word(2 ** (k - 2 - bits))), len(low) - 1, 2**k)
+    top_part = np.left_shift(np.right_shift(r, word(k - 1)), word(k - 1 - bits))
+    complete(top, top_part, len(top) - 1, 2**k)
+
+
+def truncate_finish(opened: Array, low: Array, top: Array, bits: int, lead: int) -> Array:
+    """Return shares of the truncated value from the opened word and a truncation pair.
+
+    For opened = v - M with -2^(k-2) <= v < 2^(k-2), the shares open to floor(v / 2^bits) or that
+    plus 1, the latter exactly where (opened mod 2^bits) < (r mod 2^bits): unbiased.
+
+    Args:
+        opened: (*shape) public words.
+        low: (parties, *shape), see `truncation_pair`.
+        top: (parties, *shape), see `truncation_pair`.
+        bits: low bits to drop, 0 < bits < k - 2.
+        lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
+    """
+    word = opened.dtype.type
+    k = 8 * opened.dtype.itemsize
+    # The opened top bit tells whether (r's top bit) is to be flipped: -1 where set, else 1.
+    sign = opened.view(_SIGNED[opened.dtype]) >> (k - 1)
+    sign |= 1
+    result = np.multiply(top, sign.view(opened.dtype))
+    result -= low
+    if lead:
+        first = result[:1]  # a view, so that a 0-d result is written in place too
+        first += np.right_shift(opened, word(bits))
+    return result

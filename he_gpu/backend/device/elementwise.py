@@ -1,0 +1,104 @@
+"""Launchers of ``kernels/elementwise.cu``: add, sub, neg and mul on arrays of a device.
+
+Layer: backend. Same names and results as `he_gpu.backend.definition.elementwise`; operands
+broadcast as in NumPy, and are copied only where the broadcast has more than two folded axes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from he_gpu.backend.definition.words import Array, word_dtype
+from he_gpu.backend.device.domain import domain, modulus_arguments, reciprocal_arguments
+from he_gpu.backend.device.operands import (
+    broadcast_shape,
+    coincides,
+    fold,
+    operand,
+    overlaps,
+    spread,
+    steps,
+    target,
+)
+from he_gpu.backend.launch import KernelDevice, grid_1d
+
+THREADS = 256
+PACK_BYTES = 16
+
+
+def add(
+    device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None
+) -> Array:
+    """Return ``(a + b) mod modulus``."""
+    return _launch(device, "add", (a, b), modulus, modulus_arguments(modulus), out)
+
+
+def sub(
+    device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None
+) -> Array:
+    """Return ``(a - b) mod modulus``."""
+    return _launch(device, "sub", (a, b), modulus, modulus_arguments(modulus), out)
+
+
+def neg(device: KernelDevice, a: Array, modulus: int, out: Array | None = None) -> Array:
+    """Return ``(-a) mod modulus``."""
+    return _launch(device, "neg", (a,), modulus, modulus_arguments(modulus), out)
+
+
+def mul(
+    device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None
+) -> Array:
+    """Return ``(a * b) mod modulus``."""
+    return _launch(device, "mul", (a, b), modulus, reciprocal_arguments(modulus), out)
+
+
+def _launch(
+    device: KernelDevice,
+    function: str,
+    operands: tuple[Array, ...],
+    modulus: int,
+    constants: tuple[np.generic, ...],
+    out: Array | None,
+) -> Array:
+    """Check and broadcast the operands, fold them into planes and launch."""
+    dtype = word_dtype(modulus)
+    arrays = [
+        operand(device, function, name, value, dtype)
+        for name, value in zip("ab", operands, strict=False)
+    ]
+    shape = broadcast_shape(function, *(array.shape for array in arrays))
+    result = target(device, function, "out", out, shape, dtype)
+    if result.size == 0:
+        return result
+    views = [spread(device, function, "operand", array, shape) for array in arrays]
+    if out is not None:
+        # A kernel reads an operand while it writes out: harmless only word upon word.
+        views = [
+            view.copy() if overlaps(device, view, out) and not coincides(view, out) else view
+            for view in views
+        ]
+    axes = fold(shape, steps(result), *map(steps, views))
+    if len(axes) > 2:
+        views = [view.copy() for view in views]
+        axes = fold(shape, steps(result), *map(steps, views))
+    nothing = (1, (0,) * (1 + len(views)))
+    (rows, row_steps), (columns, column_steps) = [*(nothing,) * (2 - len(axes)), *axes]
+    arguments: list[object] = []
+    for view, row_step, column_step in zip(views, row_steps[1:], column_steps[1:], strict=True):
+        arguments += (view, np.int64(row_step), np.int64(column_step))
+    arguments += (result, np.uint64(rows), np.uint64(columns), *constants)
+    grid, block = plane_grid(rows, -(-columns * dtype.itemsize // PACK_BYTES))
+    device.launch("elementwise", f"{function}_{domain(modulus)}", grid, block, arguments)
+    return result
+
+
+def plane_grid(rows: int, packs: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return grid and block for rows of some packs of 16 bytes; the kernel strides over the rest.
+
+    A block is as wide as a row needs, in powers of two up to 256 threads, and else takes rows.
+    """
+    x = min(THREADS, 1 << (packs - 1).bit_length())
+    y = min(THREADS // x, 1 << (rows - 1).bit_length())
+    (across,) = grid_1d(packs, x)
+    (down,) = grid_1d(rows, y)
+    return (across, max(1, min(down, 4096 // across))), (x, y)

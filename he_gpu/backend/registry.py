@@ -1,0 +1,148 @@
+"""Which devices there are, and the one face that all of them show to the layers above.
+
+Layer: backend. A device name is "cpu", "cuda", "cuda:N", "emulator" or "auto" (CUDA where it
+works, else the CPU). Backends are made once per name and hold no state of a session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from he_gpu.backend import cpu, cuda, emulator
+from he_gpu.backend.definition import elementwise, matmul, prg, protocol
+from he_gpu.backend.definition.words import Array
+from he_gpu.backend.device import elementwise as device_elementwise
+from he_gpu.backend.device import matmul as device_matmul
+from he_gpu.backend.device import prg as device_prg
+from he_gpu.backend.device import protocol as device_protocol
+from he_gpu.errors import ArgumentTypeError, DeviceUnavailableError, UnknownDeviceError
+
+
+class Backend:
+    """Operations on the ring words of one device; each is defined in `backend.definition`.
+
+    Attributes:
+        name: the device's name.
+        xp: the array module, numpy or cupy.
+        is_host: whether its arrays are NumPy arrays.
+    """
+
+    add: Callable[..., Array]
+    sub: Callable[..., Array]
+    neg: Callable[..., Array]
+    mul: Callable[..., Array]
+    matmul: Callable[..., Array]
+    keystream: Callable[..., Array]
+    uniform: Callable[..., Array]
+    reconstruct: Callable[..., Array]
+    complete: Callable[..., None]
+    add_public: Callable[..., Array]
+    open_masked: Callable[..., Array]
+    beaver_combine: Callable[..., Array]
+    truncation_pair: Callable[..., None]
+    truncate_finish: Callable[..., Array]
+
+    def __init__(self, name: str, xp: ModuleType, operations: dict[str, Callable[..., Any]]):
+        self.name = name
+        self.xp = xp
+        self.is_host = xp is np
+        for operation, function in operations.items():
+            setattr(self, operation, function)
+
+    def asarray(self, words: Array) -> Array:
+        """Move a NumPy array to the device."""
+        return self.xp.asarray(words)
+
+    def to_numpy(self, words: Array) -> Array:
+        """Move an array of the device to NumPy."""
+        return np.asarray(words) if self.is_host else words.get()
+
+    def __repr__(self) -> str:
+        return f"<he_gpu backend {self.name!r}>"
+
+
+_DEFINITIONS: dict[str, Callable[..., Any]] = {
+    name: getattr(family, name)
+    for family, names in {
+        elementwise: ("add", "sub", "neg", "mul"),
+        matmul: ("matmul",),
+        prg: ("keystream", "uniform"),
+        protocol: (
+            "reconstruct",
+            "complete",
+            "add_public",
+            "open_masked",
+            "beaver_combine",
+            "truncation_pair",
+            "truncate_finish",
+        ),
+    }.items()
+    for name in names
+}
+_LAUNCHERS = (device_elementwise, device_matmul, device_prg, device_protocol)
+
+
+def get_backend(device: str = "auto") -> Backend:
+    """Return the backend of a device.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:N" or "emulator".
+
+    Raises:
+        ArgumentTypeError: device is no string.
+        UnknownDeviceError: a name that is none of these.
+        DeviceUnavailableError: the device, or the software that drives it, is missing here.
+    """
+    if not isinstance(device, str):
+        raise ArgumentTypeError(f"device must be a string, got {type(device).__name__}")
+    if device == "auto":
+        device = "cpu" if cuda.probe(0) else "cuda"
+    reason = unavailable_reason(device)
+    if reason:
+        raise DeviceUnavailableError(f"device {device!r} is not available: {reason}")
+    return _make(device)
+
+
+def unavailable_reason(device: str) -> str | None:
+    """Return why a device cannot be used here, or None where it can.
+
+    Raises:
+        UnknownDeviceError: a name that means nothing.
+    """
+    if device == "cpu":
+        return None
+    if device == "emulator":
+        return emulator.probe()
+    kind, _, index = device.partition(":")
+    if kind == "cuda" and (device == "cuda" or index.isdecimal()):
+        return cuda.probe(int(index or 0))
+    raise UnknownDeviceError(
+        f"device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'emulator', got {device!r}"
+    )
+
+
+@lru_cache(maxsize=None)
+def _make(device: str) -> Backend:
+    if device == "cpu":
+        fast = {"keystream": cpu.keystream, "uniform": cpu.uniform}
+        return Backend("cpu", np, _DEFINITIONS | fast)
+    launcher = emulator.Emulator() if device == "emulator" else cuda.Cuda(device)
+    operations = {
+        name: partial(getattr(family, name), launcher)
+        for family in _LAUNCHERS
+        for name in _DEFINITIONS
+        if hasattr(family, name)
+    }
+    return Backend(device, launcher.xp, operations)
+
+
+def to_host(value: Any) -> Any:
+    """Return a CuPy array as a NumPy array, and anything else as it is."""
+    if type(value).__module__.partition(".")[0] == "cupy":
+        return value.get()
+    return value

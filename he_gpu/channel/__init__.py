@@ -1,0 +1,9 @@
+"""How parties talk, and the count of what they said.
+
+Layer: channel, above backend. A channel moves words; it does not know what they mean.
+"""
+
+from he_gpu.channel.cost import Cost
+from he_gpu.channel.local import LocalChannel
+
+__all__ = ["Cost", "LocalChannel"]

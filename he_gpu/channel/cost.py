@@ -1,0 +1,31 @@
+"""What a protocol run has cost in rounds and bytes.
+
+Layer: channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Communication of a session so far; subtract two to get what lies between.
+
+    Attributes:
+        rounds: message exchanges that had to wait for the one before.
+        bytes_sent: bytes that one party sent to the others online; in these protocols all parties
+            send the same amount.
+        dealer_bytes: bytes that the dealer sent to all parties together, ahead of time.
+    """
+
+    rounds: int = 0
+    bytes_sent: int = 0
+    dealer_bytes: int = 0
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(
+            self.rounds - other.rounds,
+            self.bytes_sent - other.bytes_sent,
+            self.dealer_bytes - other.dealer_bytes,
+        )

@@ -1,0 +1,298 @@
+"""Linear regression on a fixed random ReLU reservoir, trained by gradient descent on shares.
+
+Layer: models. Opens masked words, the losses that are asked for, and nothing else.
+Source: the job that the tutorial demonstrates; random features as in Huang, Zhu, Siew, "Extreme
+learning machine", Neurocomputing 2006.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from he_gpu.backend import Array
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError, DivergenceError
+from he_gpu.models.estimator import Estimator, r2_score
+from he_gpu.ring.fixedpoint import as_reals
+from he_gpu.session import Session, current_session
+from he_gpu.tensor import SecretTensor
+
+GUARD_BITS = 8
+"""Fraction bits that the weights carry beyond the session's, against rounding in 1000s of steps."""
+SMALLEST_SHARED_RATE = 2.0**-24
+GRADIENT_LIMIT = 64.0
+"""A masked data matrix serves its transpose where no gradient can exceed this; see fit."""
+
+
+class ReservoirRegressor(Estimator):
+    """Least squares on features relu(X @ W) with random public W, fitted on secret shares.
+
+    Full-batch gradient descent without intercept: w starts at 0, e = F w - y, loss = sum(e**2)
+    before the update, w <- w - learning_rate * F.T e.
+
+    Args:
+        width: number of random features.
+        learning_rate: step size, > 0; below 2 / (largest eigenvalue of F.T F).
+        n_steps: number of updates.
+        random_state: seed of the public reservoir; None draws another one each time fit is called.
+        log_every: reveal the loss at steps 0, log_every, 2 log_every, ...; 0 reveals none.
+
+    Attributes:
+        coef_: SecretTensor (n_targets, width), or (width,) for 1-d y, in fit's session.
+        loss_curve_: the revealed losses.
+        loss_steps_: the steps that they belong to.
+        n_features_in_: number of input features; not set by a fit on secret features.
+        session_: the session of the fit.
+    """
+
+    def __init__(
+        self,
+        width: int = 256,
+        learning_rate: float = 1e-3,
+        n_steps: int = 250,
+        random_state: int | None = 0,
+        log_every: int = 50,
+    ):
+        self.width = width
+        self.learning_rate = learning_rate
+        self.n_steps = n_steps
+        self.random_state = random_state
+        self.log_every = log_every
+
+    def transform(self, X: Any) -> Array:
+        """Return the plaintext features relu(X @ W), (n, width).
+
+        Args:
+            X: plaintext (n, n_features).
+
+        Raises:
+            ValueError: X that is not 2-d, or whose number of features is not that of fit; a
+                random_state of None before fit.
+        """
+        X = _matrix(X, "transform")
+        seed = getattr(self, "_reservoir_seed", self.random_state)
+        if seed is None:
+            raise ArgumentValueError("transform: random_state=None has no reservoir before fit")
+        expected = getattr(self, "n_features_in_", X.shape[1])
+        if X.shape[1] != expected:
+            raise ArgumentValueError(
+                f"transform: X has {X.shape[1]} features, but {type(self).__name__} "
+                f"is expecting {expected} features as input"
+            )
+        width = _integer("width", self.width, 1)
+        W = np.random.RandomState(seed).standard_normal((X.shape[1], width))
+        return np.maximum(X @ W, 0.0)
+
+    def fit(self, X: Any, y: Any, session: Session | None = None) -> ReservoirRegressor:
+        """Fit on shares.
+
+        Args:
+            X: plaintext (n, n_features), or a SecretTensor of *features*, (n, width).
+            y: plaintext or SecretTensor, (n,) or (n, n_targets).
+            session: where to compute; by default that of a SecretTensor given, else the current
+                one, else a simulated one of the model's own.
+
+        Returns:
+            self.
+
+        Raises:
+            ValueError: shapes that do not fit, numbers out of range, a learning rate that must
+                diverge (the message names the largest safe one).
+            ArithmeticError: a revealed loss above the first one.
+
+        Error: loss and predictions stay within the rounding of one unit of 2**-frac_bits per
+            truncation of those of float64 gradient descent.
+        Cost: 1 round to mask the features; 4 per step (n_targets * (width + n) words of masked
+            weights and residuals, and as many of masked products); 2 for each revealed loss.
+        Leaks: the losses at the logged steps. For plaintext X and y also whether the gradient is
+            bounded by 64, which chooses the way its product is scaled.
+        """
+        rate, n_steps, log_every = self._checked_parameters()
+        plain_X, plain_y = not isinstance(X, SecretTensor), not isinstance(y, SecretTensor)
+        session, own = _choose_session(session, X, y)
+        if session.modulus != 2**64:
+            raise ArgumentValueError(
+                f"fit: the session's modulus must be 2**64 to hold the weights' fraction bits, "
+                f"got {session.modulus}"
+            )
+        self.__dict__.pop("n_features_in_", None)
+        if plain_X:
+            X = _matrix(X, "fit")
+            seed = self.random_state
+            self._reservoir_seed = np.random.SeedSequence().entropy % 2**32 if seed is None else seed
+            self.n_features_in_ = X.shape[1]
+            X = self.transform(X)
+            _check_rate(X, rate)
+        if plain_y:
+            y = as_reals(y, "fit", "y")
+        _check_shapes(X.shape, y.shape, self.width)
+        bounded = plain_X and plain_y and _largest_gradient(X, y) < GRADIENT_LIMIT
+        bounded = bounded and rate > SMALLEST_SHARED_RATE
+        F = session.share(X) if plain_X else X
+        y = session.share(y) if plain_y else y
+
+        self._is_vector = y.ndim == 1
+        self._own_session = own
+        self.session_ = session
+        self.loss_curve_: list[float] = []
+        self.loss_steps_: list[int] = []
+        if self._is_vector:
+            y = y.reshape(-1, 1)
+        w = self._descend(session, F, y, rate, bounded, n_steps, log_every)
+        self.coef_ = w.reshape(-1) if self._is_vector else w.T
+        return self
+
+    def _descend(
+        self,
+        session: Session,
+        F: SecretTensor,
+        y: SecretTensor,
+        rate: float,
+        bounded: bool,
+        n_steps: int,
+        log_every: int,
+    ) -> SecretTensor:
+        """Return the weights (width, n_targets) after n_steps of gradient descent."""
+        weight_bits = session.frac_bits + GUARD_BITS
+        F = F.masked()
+        # The transposed features carry the learning rate. Where the gradient is small its
+        # product with the unrounded rate fits the word, and the one mask serves; otherwise the
+        # scaled features are first rounded to as many significant bits as the features have.
+        step_matrix = F.T.scaled(rate)
+        if not bounded:
+            extra = max(0, -int(np.frexp(rate)[1]))
+            step_matrix = step_matrix.with_frac_bits(min(session.frac_bits + extra, 40)).masked()
+        w = session.share(np.zeros((F.shape[1], y.shape[1]))).with_frac_bits(weight_bits)
+        with tqdm(total=n_steps, desc="training", unit="step", disable=None, leave=False) as bar:
+            for step in session.steps(n_steps):
+                e = F.matmul(w) - y
+                if log_every and step % log_every == 0:
+                    self._log(step, e)
+                    bar.set_postfix(loss=f"{self.loss_curve_[-1]:.3e}")
+                w = w - step_matrix.matmul(e, frac_bits=weight_bits)
+                bar.update()
+        return w
+
+    def _log(self, step: int, e: SecretTensor) -> None:
+        """Reveal the loss of a step, exactly as the residuals have it, and stop a divergence."""
+        column = e.reshape(-1, 1)
+        squares = column.T.matmul(column, frac_bits=2 * e.frac_bits)
+        loss = float(squares.reveal()[0, 0])
+        self.loss_curve_.append(loss)
+        self.loss_steps_.append(step)
+        noise = np.sqrt(e.size) * 8 * 2.0**-e.frac_bits
+        if not np.sqrt(max(loss, 0.0)) <= np.sqrt(self.loss_curve_[0]) + noise or loss < 0:
+            raise DivergenceError(
+                f"fit: loss {loss:.3e} at step {step} is above {self.loss_curve_[0]:.3e} at step 0; "
+                f"learning_rate {self.learning_rate} is too large or the data out of range"
+            )
+
+    def predict(self, X: Any) -> Any:
+        """Return predictions F w.
+
+        Args:
+            X: plaintext (n, n_features), or a SecretTensor of features (n, width) in fit's session.
+
+        Returns:
+            SecretTensor of y's ndim in fit's session; an ndarray where fit used a session of its
+            own.
+
+        Raises:
+            ValueError: not fitted, or shapes that do not fit.
+            RuntimeError: fit's session is closed.
+
+        Cost: 1 round for the truncation; for secret features one more.
+        Leaks: nothing; the ndarray is revealed.
+        """
+        self._check_fitted("predict", "coef_")
+        w = self.coef_ if self._is_vector else self.coef_.T
+        if isinstance(X, SecretTensor):
+            if X.ndim != 2 or X.shape[1] != w.shape[0]:
+                raise ArgumentValueError(
+                    f"predict: secret features must have shape (n, {w.shape[0]}), got {X.shape}"
+                )
+            predicted = X @ w
+        else:
+            predicted = self.transform(X) @ w
+        return predicted.reveal() if self._own_session else predicted
+
+    def score(self, X: Any, y: Any) -> float:
+        """Return the coefficient of determination of the predictions for plaintext y.
+
+        Leaks: the predictions are revealed to compute it.
+        """
+        predicted = self.predict(X)
+        if isinstance(predicted, SecretTensor):
+            predicted = predicted.reveal()
+        return r2_score(as_reals(y, "score", "y"), predicted)
+
+    def _checked_parameters(self) -> tuple[float, int, int]:
+        _integer("width", self.width, 1)
+        rate = as_reals(self.learning_rate, "fit", "learning_rate")
+        if rate.ndim or rate <= 0:
+            raise ArgumentValueError(f"fit: learning_rate must be > 0, got {self.learning_rate}")
+        n_steps = _integer("n_steps", self.n_steps, 0)
+        return float(rate), n_steps, _integer("log_every", self.log_every, 0)
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ArgumentTypeError(f"fit: {name} must be an integer, got {type(value).__name__}")
+    if value < least:
+        raise ArgumentValueError(f"fit: {name} must be at least {least}, got {value}")
+    return int(value)
+
+
+def _matrix(X: Any, function: str) -> Array:
+    if isinstance(X, SecretTensor):
+        raise ArgumentTypeError(f"{function}: X must be plaintext, got a SecretTensor")
+    X = as_reals(X, function, "X")
+    if X.ndim != 2:
+        raise ArgumentValueError(f"{function}: X must be 2-d (n, n_features), got shape {X.shape}")
+    return X
+
+
+def _choose_session(session: Session | None, *data: Any) -> tuple[Session, bool]:
+    """Return the session to fit in, and whether it is the model's own."""
+    for value in data:
+        if isinstance(value, SecretTensor):
+            if session is not None and value.session is not session:
+                raise ArgumentValueError("fit: data and session= are of two different sessions")
+            session = value.session
+    if session is not None and not isinstance(session, Session):
+        raise ArgumentTypeError(f"fit: session must be a Session, got {type(session).__name__}")
+    session = session or current_session()
+    if session is None:
+        return Session(), True
+    session.check_open("fit")
+    return session, False
+
+
+def _check_shapes(features: tuple[int, ...], targets: tuple[int, ...], width: int) -> None:
+    if len(features) != 2 or features[1] != width:
+        raise ArgumentValueError(f"fit: features must have shape (n, {width}), got {features}")
+    if len(targets) not in (1, 2) or targets[0] != features[0]:
+        raise ArgumentValueError(
+            f"fit: y must have shape ({features[0]},) or ({features[0]}, n_targets), got {targets}"
+        )
+    if features[0] == 0 or 0 in targets:
+        raise ArgumentValueError(f"fit: at least one sample and one target expected, got {targets}")
+
+
+def _check_rate(F: Array, rate: float) -> None:
+    """Refuse a learning rate under which gradient descent on F must diverge."""
+    gram = F @ F.T if F.shape[0] < F.shape[1] else F.T @ F
+    largest = float(np.linalg.eigvalsh(gram)[-1]) if gram.size else 0.0
+    if rate * largest >= 2:
+        raise ArgumentValueError(
+            f"fit: learning_rate {rate:g} must diverge on these data; "
+            f"it must be below {2 / largest:.6g}"
+        )
+
+
+def _largest_gradient(F: Array, y: Array) -> float:
+    """Return a bound on |F.T e| over a converging run, where |e| never exceeds |y|."""
+    columns = np.sqrt((F**2).sum(axis=0).max(initial=0.0))
+    return float(columns * np.sqrt((y**2).sum(axis=0).max(initial=0.0)))

@@ -1,0 +1,168 @@
+"""Additive sharing among n parties, n - 1 of whom may collude, with a trusted dealer.
+
+Layer: mpc. A word x is x_0 + ... + x_{n-1} modulo 2^64 or 2^32. Sums are local; products open both
+operands minus masks; truncation opens the value minus a mask.
+Sources: Beaver, CRYPTO 1991; Dalskov, Escudero, Keller, PoPETs 2020.
+"""
+
+from __future__ import annotations
+
+from he_gpu.backend import Array, Backend, word_dtype
+from he_gpu.channel import Cost, LocalChannel
+from he_gpu.mpc.dealer import Dealer, DealerMask
+from he_gpu.mpc.masked import Masked
+from he_gpu.mpc.scheme import Operation, Scheme
+from he_gpu.ring import KeyRing, Prg
+
+
+class Additive(Scheme):
+    """n-out-of-n additive sharing.
+
+    Args:
+        keys: the session's keys.
+        backend: the device.
+        modulus: 2**64 or 2**32.
+        channel: how the parties talk.
+    """
+
+    name = "additive"
+
+    def __init__(self, keys: KeyRing, backend: Backend, modulus: int, channel: LocalChannel):
+        self.backend = backend
+        self.modulus = modulus
+        self.n_parties = channel.n_parties
+        self.lead = int(0 in channel.parties)
+        self._keys = keys
+        self._channel = channel
+        self._inputs: dict[tuple[int, int], Prg] = {}
+        self._dealer = Dealer(keys, backend, modulus, channel.n_parties, channel.parties)
+
+    @property
+    def cost(self) -> Cost:
+        """Rounds and bytes so far."""
+        return Cost(self._channel.rounds, self._channel.bytes_sent, self._dealer.bytes_sent)
+
+    def expect(self, n_repeats: int) -> None:
+        """Let the dealer make correlations for n_repeats equal steps in bulk."""
+        self._dealer.expect(n_repeats)
+
+    def share(self, words: Array, owner: int) -> Array:
+        """Return fresh shares of words that the owner knows.
+
+        Args:
+            words: (*shape) on the device.
+            owner: index of the party that inputs them.
+
+        Cost: none online: each other party's share comes from a key that it has with the owner,
+            and the owner keeps the rest.
+        Leaks: nothing; n - 1 shares are uniform.
+        """
+        parties = self._channel.parties
+        stack = self.backend.xp.empty((len(parties), *words.shape), word_dtype(self.modulus))
+        rest = words
+        for party in range(self.n_parties):
+            if party != owner and (party in parties or owner in parties):
+                share = self._input_prg(owner, party).uniform(words.shape, self.modulus)
+                rest = self.backend.sub(rest, share, self.modulus)
+                if party in parties:
+                    stack[party - parties.start] = share
+        if owner in parties:
+            stack[owner - parties.start] = rest
+        return stack
+
+    def open(self, stack: Array) -> Array:
+        """Reveal the words to every party.
+
+        Cost: 1 round; each party sends its share to the n - 1 others.
+        Leaks: the words, by intent, and nothing else.
+        """
+        partial = self.backend.reconstruct(stack, self.modulus)
+        return self._channel.exchange([partial], self.modulus)[0]
+
+    def mask(self, x: Array) -> Masked:
+        """Mask and open x once, for many products.
+
+        Cost: 1 round; each party sends its words to the n - 1 others.
+        Leaks: nothing; the opened words are uniform.
+        """
+        mask, handle = self._dealer.mask(x.shape[1:])
+        partial = self.backend.open_masked(x, mask)
+        return Masked(x, mask, self._channel.exchange([partial], self.modulus)[0], handle)
+
+    def product(
+        self, operation: Operation, x: Array | Masked, y: Array | Masked, drop: int
+    ) -> Array:
+        """Return shares of ``x * y`` or ``x @ y``, divided by 2**drop where drop > 0.
+
+        Args:
+            operation: "mul" or "matmul".
+            x: stack, or an operand masked before.
+            y: likewise, with as many axes.
+            drop: bits to drop, 0 <= drop < k - 2; with drop > 0 the signed product must satisfy
+                -2**(k-2) <= v < 2**(k-2), which shares cannot check.
+
+        Error: none for drop = 0; else floor or floor + 1, unbiased.
+        Cost: 1 round for the operands not masked before, whose words each party sends to the
+            others; with drop > 0 one more round and the product's words. The dealer sends one word
+            of the product, three with drop > 0.
+        Leaks: nothing; opened words are uniform.
+        Source: Beaver, CRYPTO 1991; truncation fused as in Dalskov, Escudero, Keller 2020.
+        """
+        left: DealerMask | tuple[int, ...] = (
+            x.handle if isinstance(x, Masked) else tuple(x.shape[1:])
+        )
+        right: DealerMask | tuple[int, ...] = (
+            y.handle if isinstance(y, Masked) else tuple(y.shape[1:])
+        )
+        a, b, c, low, top = self._dealer.product(operation, left, right, drop)
+        partials = []
+        if not isinstance(x, Masked):
+            partials.append(self.backend.open_masked(x, a))
+        if not isinstance(y, Masked):
+            partials.append(self.backend.open_masked(y, b))
+        opened = iter(self._channel.exchange(partials, self.modulus) if partials else ())
+        if isinstance(x, Masked):
+            d, a = x.opened, x.mask
+        else:
+            d = next(opened)
+        if isinstance(y, Masked):
+            e, y = y.opened, y.stack
+        else:
+            e = next(opened)
+        # d y + a e + c = (x - a) y + a (y - b) + a b = x y, less the truncation's mask.
+        if operation == "mul":
+            z = self.backend.beaver_combine(d, y, a, e, c)
+        else:
+            z = self.backend.matmul(d, y, self.modulus, add=c)
+            z = self.backend.matmul(a, e, self.modulus, add=z)
+        if not drop:
+            return z
+        masked = self._channel.exchange(
+            [self.backend.reconstruct(z, self.modulus)], self.modulus
+        )[0]
+        return self.backend.truncate_finish(masked, low, top, drop, self.lead)
+
+    def truncate(self, x: Array, drop: int) -> Array:
+        """Return shares of x / 2**drop.
+
+        Args:
+            x: stack of signed words, -2**(k-2) <= x < 2**(k-2), which shares cannot check.
+            drop: 0 < drop < k - 2.
+
+        Error: floor or floor + 1, always; the latter with the probability of the dropped fraction.
+        Cost: 1 round; each party sends its words to the n - 1 others; the dealer sends two words
+            for each.
+        Leaks: nothing; if the result is revealed, also on which side of the mask's dropped bits
+            the value's fell.
+        Source: Dalskov, Escudero, Keller, PoPETs 2020.
+        """
+        mask, low, top = self._dealer.truncation(tuple(x.shape[1:]), drop)
+        partial = self.backend.open_masked(x, mask)
+        opened = self._channel.exchange([partial], self.modulus)[0]
+        return self.backend.truncate_finish(opened, low, top, drop, self.lead)
+
+    def _input_prg(self, owner: int, party: int) -> Prg:
+        pair = (owner, party)
+        if pair not in self._inputs:
+            self._inputs[pair] = self._keys.prg(f"{owner},{party}/input", self.backend)
+        return self._inputs[pair]

@@ -1,0 +1,182 @@
+"""The trusted dealer: correlated randomness for products and truncations, ahead of time.
+
+Layer: mpc. The dealer takes shapes, public constants and keys, never an operand. Every party's
+words come from a key that it shares with the dealer; only the last party is sent corrections.
+Sources: Beaver, CRYPTO 1991; Dalskov, Escudero, Keller, PoPETs 2020 (truncation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from he_gpu.backend import Array, Backend, word_dtype
+from he_gpu.ring import KeyRing
+
+BULK_BYTES = 2**22
+"""Correlations made ahead in one go fill about this much memory."""
+
+_numbers = count()
+
+
+class DealerMask:
+    """What the dealer knows of a mask: its value, and a number that identifies it."""
+
+    __slots__ = ("number", "total")
+
+    def __init__(self, total: Array):
+        self.total = total
+        self.number = next(_numbers)
+
+
+class Correlation(NamedTuple):
+    """Randomness for one product; the shares are stacks, absent ones None.
+
+    Attributes:
+        a: mask of the left operand, unless it brought its own.
+        b: mask of the right operand, likewise.
+        a_handle: what the dealer knows of a, where it is made to be kept.
+        c: shares of a * b or a @ b, minus the truncation's mask where there is one.
+        low: truncation pair, see `definition.protocol.truncation_pair`.
+        top: truncation pair.
+    """
+
+    a: Any
+    b: Any
+    c: Any
+    low: Any
+    top: Any
+
+
+class Dealer:
+    """Makes correlated randomness for n parties.
+
+    Args:
+        keys: where the keys shared with each party come from.
+        backend: the device.
+        modulus: 2**64 or 2**32.
+        n_parties: of the whole protocol.
+        hosted: the parties whose rows are kept here.
+
+    Attributes:
+        bytes_sent: bytes of corrections handed out so far.
+    """
+
+    def __init__(
+        self, keys: KeyRing, backend: Backend, modulus: int, n_parties: int, hosted: range
+    ):
+        self._backend = backend
+        self._modulus = modulus
+        self._dtype = word_dtype(modulus)
+        self._n_parties = n_parties
+        self._rows = slice(hosted.start, hosted.stop)
+        self._prgs = [keys.prg(f"dealer,{party}/correlation", backend) for party in range(n_parties)]
+        self._own = keys.prg("dealer/mask", backend)
+        self._repeats = 1
+        self._pools: dict[Any, Iterator[Any]] = {}
+        self.bytes_sent = 0
+
+    def expect(self, n_repeats: int) -> None:
+        """Prepare n_repeats correlations of a kind whenever none is left; 0 ends this."""
+        self._repeats = max(1, n_repeats)
+        if n_repeats == 0:
+            self._pools.clear()
+
+    def mask(self, shape: tuple[int, ...]) -> tuple[Array, DealerMask]:
+        """Return shares of a uniform mask to keep, and the dealer's handle to it."""
+        stack = self._draw(1, shape, self._n_parties)
+        total = self._backend.reconstruct(stack, self._modulus)
+        return self._by_call(stack)[0], DealerMask(total[0])
+
+    def truncation(self, shape: tuple[int, ...], drop: int) -> tuple[Array, Array, Array]:
+        """Return a mask to subtract, and the truncation pair that undoes it."""
+
+        def make(n: int) -> tuple[Array, ...]:
+            mask = self._draw(n, shape, self._n_parties)
+            total = self._backend.reconstruct(mask, self._modulus)
+            return (self._by_call(mask), *self._pair(total, drop))
+
+        items: tuple[Array, Array, Array] = self._take(("truncation", shape, drop), make)
+        self.bytes_sent += 2 * items[0][0].nbytes
+        return items
+
+    def product(
+        self,
+        operation: str,
+        left: DealerMask | tuple[int, ...],
+        right: DealerMask | tuple[int, ...],
+        drop: int,
+    ) -> Correlation:
+        """Return the correlation of one product.
+
+        Args:
+            operation: "mul" or "matmul".
+            left: handle of the mask that the left operand keeps, or the shape of a fresh one.
+            right: likewise; both shapes have the same number of axes.
+            drop: bits that the truncation of the product drops, 0 for none.
+        """
+
+        def make(n: int) -> tuple[Any, ...]:
+            a, a_total = self._operand(left, n)
+            b, b_total = self._operand(right, n)
+            c_total = getattr(self._backend, operation)(a_total, b_total, self._modulus)
+            if isinstance(left, DealerMask) and isinstance(right, DealerMask):
+                c_total = self._backend.xp.broadcast_to(c_total, (n, *c_total.shape))
+            low: Any = [None] * n
+            top: Any = [None] * n
+            if drop:
+                mask = self._own.uniform(c_total.shape, self._modulus)
+                c_total = self._backend.sub(c_total, mask, self._modulus)
+                low, top = self._pair(mask, drop)
+            c = self._draw(n, c_total.shape[1:], self._n_parties - 1)
+            self._backend.complete(c, c_total, self._n_parties - 1, self._modulus)
+            return a, b, self._by_call(c), low, top
+
+        key = (operation, _name(left), _name(right), drop)
+        items = self._take(key, make)
+        self.bytes_sent += (3 if drop else 1) * items[2][0].nbytes
+        return Correlation(*items)
+
+    def _take(self, key: Any, make: Callable[[int], tuple[Any, ...]]) -> Any:
+        """Return the next correlation of a kind, making more where none is left."""
+        items = next(self._pools[key], None) if key in self._pools else None
+        if items is not None:
+            return items
+        if self._repeats == 1:
+            return tuple(field[0] for field in make(1))
+        size = 8 * sum(int(np.prod(shape)) for shape in key if isinstance(shape, tuple))
+        n = min(self._repeats, max(1, BULK_BYTES // max(1, size * self._n_parties)))
+        self._pools[key] = zip(*make(n), strict=True)
+        return next(self._pools[key])
+
+    def _operand(self, mask: DealerMask | tuple[int, ...], n: int) -> tuple[Any, Array]:
+        if isinstance(mask, DealerMask):
+            return [None] * n, mask.total
+        stack = self._draw(n, mask, self._n_parties)
+        return self._by_call(stack), self._backend.reconstruct(stack, self._modulus)
+
+    def _pair(self, mask: Array, drop: int) -> tuple[Array, Array]:
+        """Return the truncation pair of a mask (n, *shape), known here as one word."""
+        low = self._draw(mask.shape[0], mask.shape[1:], self._n_parties - 1)
+        top = self._draw(mask.shape[0], mask.shape[1:], self._n_parties - 1)
+        self._backend.truncation_pair(mask[None], low, top, drop)
+        return self._by_call(low), self._by_call(top)
+
+    def _draw(self, n: int, shape: tuple[int, ...], n_rows: int) -> Array:
+        """Return (n_parties, n, *shape) of which the first n_rows are drawn from their keys."""
+        stack = self._backend.xp.empty((self._n_parties, n, *shape), self._dtype)
+        for row, prg in zip(stack[:n_rows], self._prgs[:n_rows], strict=True):
+            row[...] = prg.uniform((n, *shape), self._modulus)
+        return stack
+
+    def _by_call(self, stack: Array) -> Array:
+        """Return (n, hosted parties, *shape): one contiguous stack for each call."""
+        xp = self._backend.xp
+        return xp.ascontiguousarray(xp.moveaxis(stack[self._rows], 0, 1))
+
+
+def _name(mask: DealerMask | tuple[int, ...]) -> Any:
+    return mask.number if isinstance(mask, DealerMask) else mask

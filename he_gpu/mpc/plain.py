@@ -1,0 +1,125 @@
+"""One party that holds the values themselves: no secrecy, the oracle of every other scheme.
+
+Layer: mpc. Sees the ranges that shares cannot see, and raises where a value leaves them. Sums and
+products are bounded in float64 on the host, so a value within 2^-30 of the bound is refused too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from he_gpu.backend import Array, Backend
+from he_gpu.channel import Cost
+from he_gpu.errors import RangeError
+from he_gpu.mpc.masked import Masked
+from he_gpu.mpc.scheme import Operation, Scheme
+from he_gpu.ring.fixedpoint import decode, word_bits
+
+
+class Plain(Scheme):
+    """Words in the clear, as a stack of one row.
+
+    Args:
+        backend: the device.
+        modulus: 2**64 or 2**32.
+    """
+
+    name = "plain"
+    n_parties = 1
+    lead = 1
+
+    def __init__(self, backend: Backend, modulus: int):
+        self.backend = backend
+        self.modulus = modulus
+        self._bits = word_bits(modulus)
+
+    @property
+    def cost(self) -> Cost:
+        """Nothing: there is nobody to talk to."""
+        return Cost()
+
+    def share(self, words: Array, owner: int) -> Array:
+        """Return the words as a stack of one row; `owner` is the one party there is."""
+        return words[None].copy()
+
+    def open(self, stack: Array) -> Array:
+        """Return the words."""
+        return stack[0].copy()
+
+    def mask(self, x: Array) -> Array:
+        """Return x: there is nothing to mask."""
+        return x
+
+    def product(self, operation: Operation, x: Any, y: Any, drop: int) -> Array:
+        """Return ``x * y`` or ``x @ y``, divided by 2**drop and rounded to nearest.
+
+        Raises:
+            RangeError: a product outside -2**(k-2) <= v < 2**(k-2).
+
+        Error: none for drop = 0; else half a unit.
+        """
+        x = x.stack if isinstance(x, Masked) else x
+        y = y.stack if isinstance(y, Masked) else y
+        self._check(operation, getattr(np, _NUMPY[operation])(self._real(x), self._real(y)))
+        product = getattr(self.backend, operation)(x, y, self.modulus)
+        return self._round(product, drop) if drop else product
+
+    def truncate(self, x: Array, drop: int) -> Array:
+        """Return x / 2**drop rounded to nearest, ties upwards.
+
+        Raises:
+            RangeError: a value outside -2**(k-2) <= x < 2**(k-2).
+        """
+        self._check("truncate", self._real(x))
+        return self._round(x, drop)
+
+    def add(self, x: Array, y: Array) -> Array:
+        """Return ``x + y``, or raise RangeError beyond 2**(k-2)."""
+        self._check("add", self._real(x) + self._real(y))
+        return super().add(x, y)
+
+    def sub(self, x: Array, y: Array) -> Array:
+        """Return ``x - y``, or raise RangeError beyond 2**(k-2)."""
+        self._check("sub", self._real(x) - self._real(y))
+        return super().sub(x, y)
+
+    def add_public(self, x: Array, public: Array) -> Array:
+        """Return x plus public words, or raise RangeError beyond 2**(k-2)."""
+        self._check("add", self._real(x) + self._real(public))
+        return super().add_public(x, public)
+
+    def mul_public(self, x: Array, public: Array) -> Array:
+        """Return x times public words, or raise RangeError beyond 2**(k-2)."""
+        self._check("mul", self._real(x) * self._real(public))
+        return super().mul_public(x, public)
+
+    def matmul_public(self, left: Array, right: Array) -> Array:
+        """Return the matrix product, or raise RangeError beyond 2**(k-2)."""
+        self._check("matmul", np.matmul(self._real(left), self._real(right)))
+        return super().matmul_public(left, right)
+
+    def sum(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+        """Return sums over axes, or raise RangeError beyond 2**(k-2)."""
+        self._check("sum", np.sum(self._real(x), axis=axes, keepdims=keepdims))
+        return super().sum(x, axes, keepdims)
+
+    def _real(self, words: Array) -> Array:
+        return decode(np.ascontiguousarray(self.backend.to_numpy(words)), 0, self.modulus)
+
+    def _check(self, operation: str, values: Array) -> None:
+        largest = float(np.abs(values).max(initial=0.0))
+        if largest >= 2.0 ** (self._bits - 2) * (1 - 2.0**-30):
+            raise RangeError(
+                f"{operation}: values must stay below 2**{self._bits - 2} before truncation, "
+                f"fraction bits included, got {largest:g}; scale the inputs down"
+            )
+
+    def _round(self, x: Array, drop: int) -> Array:
+        signed = np.dtype(f"i{x.dtype.itemsize}")
+        rounded = (x.view(signed) >> (drop - 1)) + 1
+        return (rounded >> 1).view(x.dtype)
+
+
+_NUMPY = {"mul": "multiply", "matmul": "matmul"}

@@ -1,0 +1,95 @@
+"""The face that every sharing scheme shows to tensors: one stack of words in, one stack out.
+
+Layer: mpc. A scheme knows words modulo 2^64 or 2^32 and parties, and neither reals nor fraction
+bits. Local operations are here, interactive ones in the schemes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Literal
+
+from he_gpu.backend import Array, Backend
+from he_gpu.channel import Cost
+
+if TYPE_CHECKING:
+    from he_gpu.mpc.masked import Masked
+
+Operation = Literal["mul", "matmul"]
+
+
+class Scheme(ABC):
+    """Secret words modulo 2**64 or 2**32 among parties.
+
+    A secret of shape s is a stack of shape (parties hosted here, *s). Stacks of one operation have
+    the same number of axes, and broadcast over those after the first.
+
+    Attributes:
+        name: what `Session(protocol=...)` calls it.
+        n_parties: of the whole protocol.
+        backend: the device.
+        modulus: 2**64 or 2**32.
+        lead: 1 where row 0 of a stack is the first party's, who adds public values; else 0.
+    """
+
+    name: str
+    n_parties: int
+    backend: Backend
+    modulus: int
+    lead: int
+
+    @property
+    @abstractmethod
+    def cost(self) -> Cost:
+        """Rounds and bytes so far."""
+
+    @abstractmethod
+    def share(self, words: Array, owner: int) -> Array:
+        """Return a fresh stack for words that the owner knows."""
+
+    @abstractmethod
+    def open(self, stack: Array) -> Array:
+        """Reveal the words to every party."""
+
+    @abstractmethod
+    def product(self, operation: Operation, x: Array | Masked, y: Array | Masked, drop: int) -> Any:
+        """Return the stack of ``x * y`` or ``x @ y``, divided by 2**drop where drop > 0."""
+
+    @abstractmethod
+    def truncate(self, x: Array, drop: int) -> Array:
+        """Return the stack of x / 2**drop, rounded to one of the two nearest integers."""
+
+    @abstractmethod
+    def mask(self, x: Array) -> Masked | Array:
+        """Return x in a form that later products reuse without opening it again."""
+
+    def expect(self, n_repeats: int) -> None:  # noqa: B027 - a hint that schemes may ignore
+        """Hint that every coming product and truncation comes n_repeats times; 0 ends the hint."""
+
+    def add(self, x: Array, y: Array) -> Array:
+        """Return the stack of ``x + y``. Cost: none."""
+        return self.backend.add(x, y, self.modulus)
+
+    def sub(self, x: Array, y: Array) -> Array:
+        """Return the stack of ``x - y``. Cost: none."""
+        return self.backend.sub(x, y, self.modulus)
+
+    def neg(self, x: Array) -> Array:
+        """Return the stack of ``-x``. Cost: none."""
+        return self.backend.neg(x, self.modulus)
+
+    def add_public(self, x: Array, public: Array) -> Array:
+        """Return the stack of x plus public words that broadcast to its shape. Cost: none."""
+        return self.backend.add_public(x, public, self.lead, self.modulus)
+
+    def mul_public(self, x: Array, public: Array) -> Array:
+        """Return the stack of x times public words; shapes broadcast. Cost: none."""
+        return self.backend.mul(x, public, self.modulus)
+
+    def matmul_public(self, left: Array, right: Array) -> Array:
+        """Return the stack of a matrix product of which one operand is public. Cost: none."""
+        return self.backend.matmul(left, right, self.modulus)
+
+    def sum(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
+        """Return the stack of sums over axes of the stack, none of them 0. Cost: none."""
+        return self.backend.xp.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)

@@ -1,0 +1,235 @@
+"""A session: parties, ring, device and keys, under which secrets are shared and computed with.
+
+Layer: session, above mpc. Reals enter and leave here; what happens between is `tensor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from he_gpu.backend import Backend, get_backend
+from he_gpu.channel import Cost, LocalChannel
+from he_gpu.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    SecretAccessError,
+    SessionClosedError,
+)
+from he_gpu.mpc import Additive, Plain, Scheme
+from he_gpu.ring import KeyRing
+from he_gpu.ring.fixedpoint import as_reals, check_frac_bits, encode, word_bits
+from he_gpu.ring.integers import check_modulus
+from he_gpu.tensor import SecretTensor
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+PROTOCOLS = ("additive", "plain")
+_current: ContextVar[Session | None] = ContextVar("he_gpu_session", default=None)
+
+
+def current_session() -> Session | None:
+    """Return the innermost session entered by ``with``, or None."""
+    return _current.get()
+
+
+class Session:
+    """Parties that hold shares of fixed-point numbers and compute on them.
+
+    Every party lives in this process and all shares lie on one device, so a session protects
+    nobody from the owner of this process or device: it shows, tests and measures the protocols.
+
+    Args:
+        protocol: "additive" (n out of n shares, a trusted dealer) or "plain" (one party, no
+            secrecy; checks ranges and serves as the oracle).
+        parties: their names, or how many there are. None means alice and bob, or one for "plain".
+        modulus: 2**64 or 2**32.
+        frac_bits: fraction bits of the encoding; 0 <= 2 frac_bits < log2(modulus) - 2.
+        device: "auto", "cpu", "cuda", "cuda:N" or "emulator".
+        seed: None draws keys from the operating system. An int makes every share and mask
+            repeatable, warns, and protects nothing: for tests and benchmarks.
+
+    Raises:
+        ValueError: a protocol, modulus, number of parties, name or device that does not exist.
+        TypeError: arguments of the wrong type.
+        RuntimeError: a device that this machine lacks.
+
+    Leaks: what is revealed, and what each operation lists. Up to n - 1 semi-honest parties of
+        "additive" learn nothing else, if the dealer colludes with nobody.
+    """
+
+    def __init__(
+        self,
+        protocol: str = "additive",
+        parties: int | Sequence[str] | None = None,
+        modulus: int = 2**64,
+        frac_bits: int = 16,
+        device: str = "auto",
+        seed: int | None = None,
+    ):
+        self._closed = False
+        self._tokens: list[Token[Session | None]] = []
+        if protocol not in PROTOCOLS:
+            raise ArgumentValueError(f"Session: protocol must be one of {PROTOCOLS}, got {protocol!r}")
+        self.protocol = protocol
+        self.parties = _party_names(parties, protocol)
+        self.modulus = check_modulus(modulus, "Session")
+        if self.modulus not in (2**64, 2**32):
+            raise ArgumentValueError(
+                f"Session: modulus must be 2**64 or 2**32, where fixed-point words wrap, got {modulus}"
+            )
+        self.frac_bits = check_frac_bits(frac_bits, self.modulus, "Session")
+        self._backend = get_backend(device)
+        keys = KeyRing(seed)
+        self._scheme: Scheme
+        if protocol == "plain":
+            self._scheme = Plain(self._backend, self.modulus)
+        else:
+            channel = LocalChannel(len(self.parties))
+            self._scheme = Additive(keys, self._backend, self.modulus, channel)
+
+    @property
+    def device(self) -> str:
+        """Name of the device, with "auto" resolved."""
+        return self._backend.name
+
+    @property
+    def n_parties(self) -> int:
+        """Number of parties."""
+        return len(self.parties)
+
+    @property
+    def cost(self) -> Cost:
+        """Rounds, bytes sent online by each party, and bytes from the dealer, so far."""
+        return self._scheme.cost
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._closed
+
+    def share(self, x: Any, owner: str | None = None) -> SecretTensor:
+        """Share real numbers among the parties.
+
+        Args:
+            x: real scalar, nested lists or array of any shape; |x| < 2**(k - 2 - 2 frac_bits)
+                modulo 2**k, so below 2**30 by default.
+            owner: name of the party that inputs x; the first by default.
+
+        Returns:
+            A SecretTensor of x's shape, rounded to frac_bits.
+
+        Raises:
+            ValueError: NaN, infinity, a value out of range, an owner that is no party.
+            TypeError: anything but real numbers; a SecretTensor.
+            RuntimeError: the session is closed.
+
+        Error: half a unit of 2**-frac_bits.
+        Cost: none online: the others' shares come from keys that they hold with the owner.
+        Leaks: the shape.
+        """
+        self.check_open("share")
+        if isinstance(x, SecretTensor):
+            raise ArgumentTypeError("share: x is a SecretTensor already")
+        index = 0
+        if owner is not None:
+            if owner not in self.parties:
+                raise ArgumentValueError(f"share: owner must be one of {self.parties}, got {owner!r}")
+            index = self.parties.index(owner)
+        limit = word_bits(self.modulus) - 2 - 2 * self.frac_bits
+        reals = as_reals(x, "share", "x")
+        words = encode(reals, self.frac_bits, limit, self.modulus, "share", "x")
+        stack = self._scheme.share(self._backend.asarray(words), index)
+        return SecretTensor(self, stack, self.frac_bits)
+
+    def steps(self, n: int) -> Iterator[int]:
+        """Count from 0 to n - 1 while the dealer prepares equal steps in bulk.
+
+        Inside the loop each product and truncation that needs correlations gets them for all
+        remaining steps at once, in pieces of a few MiB. Results are distributed as without it.
+
+        Args:
+            n: number of steps, each asking for the same shapes.
+        """
+        self.check_open("steps")
+        try:
+            for step in range(n):
+                self._scheme.expect(n - step)
+                yield step
+        finally:
+            self._scheme.expect(0)
+
+    def close(self) -> None:
+        """End the session: its tensors can be neither computed with nor revealed any more."""
+        self._closed = True
+
+    def check_open(self, function: str) -> None:
+        """Raise SessionClosedError where the session is closed."""
+        if self._closed:
+            raise SessionClosedError(f"{function}: the session is closed")
+
+    def __enter__(self) -> Session:
+        self.check_open("with")
+        self._tokens.append(_current.set(self))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _current.reset(self._tokens.pop())
+        self.close()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretAccessError(
+            "Session: cannot be pickled or copied, because a copy would repeat masks; "
+            "reveal() what you need and store that"
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Session(protocol={self.protocol!r}, parties={self.parties}, "
+            f"modulus=2**{word_bits(self.modulus)}, frac_bits={self.frac_bits}, "
+            f"device={self.device!r}{', closed' if self._closed else ''})"
+        )
+
+    @property
+    def scheme(self) -> Scheme:
+        """The sharing scheme, for the tensors of this session."""
+        return self._scheme
+
+    @property
+    def backend(self) -> Backend:
+        """The device's operations, for the tensors of this session."""
+        return self._backend
+
+
+def _party_names(parties: int | Sequence[str] | None, protocol: str) -> tuple[str, ...]:
+    least = 1 if protocol == "plain" else 2
+    if parties is None:
+        parties = 1 if protocol == "plain" else ("alice", "bob")
+    if isinstance(parties, int | np.integer) and not isinstance(parties, bool):
+        names = tuple(f"party{index}" for index in range(int(parties)))
+    elif isinstance(parties, Sequence) and not isinstance(parties, str | bytes):
+        names = tuple(parties)
+    else:
+        raise ArgumentTypeError(
+            f"Session: parties must be an int or a sequence of names, got {type(parties).__name__}"
+        )
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ArgumentTypeError(f"Session: a party's name must be a non-empty str, got {name!r}")
+    if len(set(names)) != len(names):
+        raise ArgumentValueError(f"Session: the parties' names must differ, got {names}")
+    if len(names) < least or (protocol == "plain" and len(names) != 1):
+        raise ArgumentValueError(
+            f"Session: protocol {protocol!r} needs {'exactly 1' if least == 1 else 'at least 2'} "
+            f"parties, got {parties!r}"
+        )
+    return names

@@ -1,0 +1,509 @@
+"""Secret arrays of fixed-point reals, with NumPy's operators.
+
+Layer: tensor, above mpc. Keeps shape and fraction bits, encodes public operands, and decides
+where to truncate; the session's scheme does the rest. Never reads a secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from he_gpu.backend import Array
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError, SecretAccessError
+from he_gpu.mpc import Masked
+from he_gpu.mpc.scheme import Operation
+from he_gpu.ring.fixedpoint import Factor, as_reals, decode, encode, encode_factor, word_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from he_gpu.session import Session
+
+
+class SecretTensor:
+    """An immutable array of secret reals among the parties of one session.
+
+    Made by `Session.share` and by arithmetic. Public operands (numbers, nested lists, NumPy and
+    CuPy arrays) stand on either side of an operator. Values carry ``frac_bits`` fraction bits;
+    with k the bits of the ring's word, every value v of an encoding must satisfy
+    |v| < 2**(k - 2 - frac_bits), and every product the same with both operands' fraction bits
+    added. Shares cannot see an overflow; a session with protocol="plain" raises on one.
+
+    Attributes:
+        session: the session that holds the shares.
+        frac_bits: fraction bits of the encoding.
+        shape: of the secret array.
+    """
+
+    __slots__ = ("_masked", "_stack", "frac_bits", "session", "shape")
+
+    __array_ufunc__ = None  # NumPy and CuPy leave `array + tensor` to the tensor
+
+    def __init__(
+        self, session: Session, stack: Array, frac_bits: int, masked: Masked | None = None
+    ):
+        self.session = session
+        self.frac_bits = frac_bits
+        self.shape: tuple[int, ...] = stack.shape[1:]
+        self._stack = stack
+        self._masked = masked
+
+    # Shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+    @property
+    def shares(self) -> Array:
+        """A copy of the share stack, uint64 of shape (parties, *shape), on the device."""
+        return self._stack.astype(np.uint64)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether products reuse a mask that was opened before; see `masked`."""
+        return self._masked is not None
+
+    @property
+    def T(self) -> SecretTensor:  # noqa: N802 - NumPy's name
+        """The tensor with its axes reversed; a masked matrix stays masked. Cost: none."""
+        if self._masked is not None and self.ndim == 2:
+            masked = self._masked.transposed()
+            return SecretTensor(self.session, masked.stack, self.frac_bits, masked)
+        return self.transpose()
+
+    def transpose(self, *axes: int) -> SecretTensor:
+        """Return the tensor with permuted axes, reversed by default. Cost: none."""
+        self.session.check_open("transpose")
+        order = axes or tuple(reversed(range(self.ndim)))
+        if len(axes) == 1 and isinstance(axes[0], tuple | list):
+            order = tuple(axes[0])
+        if len(order) != self.ndim:
+            raise ArgumentValueError(f"transpose: {self.ndim} axes expected, got {order}")
+        normal = self._axes(order, "transpose")
+        return self._like(self._stack.transpose(0, *(axis + 1 for axis in normal)))
+
+    def reshape(self, *shape: Any) -> SecretTensor:
+        """Return the elements in another shape; one length may be -1. Cost: none."""
+        self.session.check_open("reshape")
+        if len(shape) == 1 and isinstance(shape[0], tuple | list):
+            shape = tuple(shape[0])
+        try:
+            view = np.broadcast_to(np.empty((), np.bool_), self.shape).reshape(shape)
+        except (ValueError, TypeError) as error:
+            raise ArgumentValueError(f"reshape: {error}") from None
+        return self._like(self._stack.reshape(self._stack.shape[0], *view.shape))
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentTypeError("len: a 0-d tensor has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[SecretTensor]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, key: Any) -> SecretTensor:
+        """Index with public integers, slices, ellipses, None, integer or boolean arrays."""
+        self.session.check_open("indexing")
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(part, SecretTensor) for part in parts):
+            raise SecretAccessError("indexing: a secret index is not supported; reveal() it first")
+        try:
+            if all(isinstance(part, int | np.integer | slice) or part in _BASIC for part in parts):
+                stack = self._stack[(slice(None), *parts)]
+            else:  # share by share, because an index array may move the axis that it replaces
+                xp = self.session.backend.xp
+                stack = xp.stack([share[key] for share in self._stack])
+        except IndexError as error:
+            raise _IndexError(f"indexing: {error}") from None
+        return self._like(stack)
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise ArgumentTypeError("a SecretTensor is immutable: its mask belongs to one value")
+
+    # Sums
+
+    def __add__(self, other: Any) -> SecretTensor:
+        """Cost: none. Leaks: nothing."""
+        return self._sum(other, "add")
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> SecretTensor:
+        """Cost: none. Leaks: nothing."""
+        return self._sum(other, "sub")
+
+    def __rsub__(self, other: Any) -> SecretTensor:
+        """Cost: none. Leaks: nothing."""
+        return (-self)._sum(other, "add")
+
+    def __neg__(self) -> SecretTensor:
+        self.session.check_open("neg")
+        return self._like(self.session.scheme.neg(self._stack))
+
+    def __pos__(self) -> SecretTensor:
+        return self
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> SecretTensor:
+        """Return the sum over axes, over all by default. Cost: none."""
+        self.session.check_open("sum")
+        axes = self._axes(range(self.ndim) if axis is None else axis, "sum")
+        if not axes:
+            return self
+        stack = self.session.scheme.sum(self._stack, tuple(axis + 1 for axis in axes), keepdims)
+        return self._like(stack)
+
+    def mean(
+        self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
+    ) -> SecretTensor:
+        """Return the mean over axes: the sum times 1 / count.
+
+        Raises:
+            ValueError: a mean of no elements.
+
+        Error: one unit of 2**-frac_bits.
+        Cost: as multiplication by a public number.
+        """
+        axes = self._axes(range(self.ndim) if axis is None else axis, "mean")
+        count = int(np.prod([self.shape[axis] for axis in axes]))
+        if count == 0:
+            raise ArgumentValueError(f"mean: no elements over axes {axes} of shape {self.shape}")
+        return self.sum(axes, keepdims) * (1.0 / count)
+
+    # Products
+
+    def __mul__(self, other: Any) -> SecretTensor:
+        """Return the elementwise product.
+
+        By a public number: exact for integers; others have 24 significant bits of the largest and
+        share one truncation. By a secret: at the session's frac_bits.
+
+        Error: one unit of 2**-frac_bits, and 2**-24 relative to the largest public factor.
+        Cost: with a secret 2 rounds (words of both operands, then of the product); with a public
+            integer none; with a public real 1 round (words of the product).
+        Leaks: nothing.
+        """
+        self.session.check_open("mul")
+        if isinstance(other, SecretTensor):
+            return self._product("mul", other, None)
+        factor = self._factor(other, "mul")
+        x, public = self._broadcast(factor.mantissa, "mul")
+        scheme = self.session.scheme
+        return self._rescale(scheme.mul_public(x, public), factor.shift)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> SecretTensor:
+        """Return self divided by a public number or array; as multiplication by its inverse."""
+        if isinstance(other, SecretTensor):
+            raise ArgumentTypeError("division by a secret is not supported; reveal() the divisor")
+        divisor = as_reals(other, "division", "divisor")
+        if not divisor.all():
+            raise ArgumentValueError("division: divisor must not be 0, got 0")
+        return self * (1.0 / divisor)
+
+    def __matmul__(self, other: Any) -> SecretTensor:
+        """Return the matrix product; see `matmul`."""
+        return self.matmul(other)
+
+    def __rmatmul__(self, other: Any) -> SecretTensor:
+        """Return ``other @ self`` for a public matrix; see `matmul`."""
+        return self._matmul_public(other, "left")
+
+    def matmul(self, other: Any, frac_bits: int | None = None) -> SecretTensor:
+        """Return the matrix product with NumPy's rules for batches and vectors.
+
+        Args:
+            other: (..., k, n) or (k,), secret or public.
+            frac_bits: fraction bits of the result, the session's by default. Those of both
+                operands together skip the truncation; more are refused.
+
+        Raises:
+            ValueError: inner dimensions that differ, 0-d operands, another session's tensor,
+                frac_bits out of range.
+
+        Error: one unit of 2**-frac_bits; none where no truncation is needed.
+        Cost: with a secret 1 round for the operands that are not masked (see `masked`) and 1 for
+            the truncation; with a public matrix the truncation alone.
+        Leaks: nothing.
+        """
+        self.session.check_open("matmul")
+        if not isinstance(other, SecretTensor):
+            return self._matmul_public(other, "right", frac_bits)
+        return self._product("matmul", other, frac_bits)
+
+    def masked(self) -> SecretTensor:
+        """Return the same secret, masked and opened once for use in many products.
+
+        The other operand of each product still gets a fresh mask. `T` of the result is masked too.
+
+        Cost: 1 round; each party sends its words to the others.
+        Leaks: nothing.
+        """
+        self.session.check_open("masked")
+        if self._masked is not None:
+            return self
+        masked = self.session.scheme.mask(self._stack)
+        if not isinstance(masked, Masked):  # a scheme that masks nothing
+            return self
+        return SecretTensor(self.session, self._stack, self.frac_bits, masked)
+
+    def scaled(self, factor: float) -> SecretTensor:
+        """Return self times a public real number, exactly and without a truncation.
+
+        The factor keeps 24 significant bits and its exponent is added to the result's frac_bits,
+        to be dropped by the truncation of the next product. A masked tensor stays masked.
+
+        Raises:
+            ValueError: a factor that is not finite.
+
+        Cost: none.
+        """
+        self.session.check_open("scaled")
+        mantissa, shift, _ = self._factor(float(factor), "scaled")
+        word = self.session.backend.asarray(mantissa)
+        if self._masked is not None:
+            scaled = self._masked.scaled(word, self.session.backend, self.session.modulus)
+            return SecretTensor(self.session, scaled.stack, self.frac_bits + shift, scaled)
+        stack = self.session.scheme.mul_public(self._stack, word)
+        return SecretTensor(self.session, stack, self.frac_bits + shift)
+
+    def with_frac_bits(self, frac_bits: int) -> SecretTensor:
+        """Return the same values with another number of fraction bits.
+
+        Raises:
+            ValueError: frac_bits negative or so large that no range is left, or so small that
+                k - 2 bits or more would be dropped.
+
+        Error: none for more bits; one unit of 2**-frac_bits for fewer.
+        Cost: none for more bits; 1 round for fewer.
+        """
+        self.session.check_open("with_frac_bits")
+        limit = word_bits(self.session.modulus) - 2
+        if not 0 <= frac_bits < limit:
+            raise ArgumentValueError(
+                f"with_frac_bits: frac_bits must be in [0, {limit}), got {frac_bits}"
+            )
+        if frac_bits >= self.frac_bits:
+            return self._shifted(frac_bits)
+        return self._rescale(self._stack, 0, self._drop(self.frac_bits, frac_bits, "with_frac_bits"))
+
+    # Leaving secrecy
+
+    def reveal(self) -> Array:
+        """Open the values to every party and return them as a float64 ndarray.
+
+        Cost: 1 round; each party sends its share to the others.
+        Leaks: the values, to all.
+        """
+        self.session.check_open("reveal")
+        words = self.session.backend.to_numpy(self.session.scheme.open(self._stack))
+        return np.asarray(decode(words, self.frac_bits, self.session.modulus))
+
+    def __repr__(self) -> str:
+        session = self.session
+        return (
+            f"SecretTensor(shape={self.shape}, protocol={session.protocol!r}, "
+            f"modulus=2**{word_bits(session.modulus)}, frac_bits={self.frac_bits}, "
+            f"device={session.device!r})"
+        )
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise SecretAccessError(
+            "a SecretTensor has no public value or comparison; call reveal() first, which shows "
+            "it to every party"
+        )
+
+    __array__ = __bool__ = __float__ = __int__ = __index__ = __complex__ = __hash__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __reduce_ex__ = __contains__ = _refuse
+
+    # How the operators reach the scheme
+
+    def _like(self, stack: Array) -> SecretTensor:
+        return SecretTensor(self.session, stack, self.frac_bits)
+
+    def _axes(self, axes: Any, function: str) -> tuple[int, ...]:
+        """Return axes as distinct non-negative numbers."""
+        given = (axes,) if isinstance(axes, int | np.integer) else tuple(axes)
+        for axis in given:
+            if not -self.ndim <= axis < self.ndim:
+                raise ArgumentValueError(
+                    f"{function}: axis must be in [{-self.ndim}, {self.ndim}), got {axis}"
+                )
+        normal = tuple(int(axis) % self.ndim for axis in given)
+        if len(set(normal)) != len(normal):
+            raise ArgumentValueError(f"{function}: axes must differ, got {axes}")
+        return normal
+
+    def _check_partner(self, other: SecretTensor, function: str) -> None:
+        if other.session is not self.session:
+            raise ArgumentValueError(f"{function}: the tensors belong to two different sessions")
+
+    def _factor(self, public: Any, function: str) -> Factor:
+        return encode_factor(as_reals(public, function, "operand"), self.session.modulus, function)
+
+    def _stack_as(self, ndim: int) -> Array:
+        """Return the stack with axes of length 1 put before the secret's own, up to ndim."""
+        if ndim <= self.ndim:
+            return self._stack
+        ones = (1,) * (ndim - self.ndim)
+        return self._stack.reshape(self._stack.shape[0], *ones, *self.shape)
+
+    def _broadcast(self, public: Array, function: str) -> tuple[Array, Array]:
+        """Return stack and public words on the device, ready for an elementwise operation."""
+        self._check_broadcast(public.shape, function)
+        return self._stack_as(public.ndim), self.session.backend.asarray(public)
+
+    def _check_broadcast(self, shape: tuple[int, ...], function: str) -> tuple[int, ...]:
+        if shape == self.shape:
+            return shape
+        try:
+            return np.broadcast_shapes(self.shape, shape)
+        except ValueError:
+            raise ArgumentValueError(
+                f"{function}: shapes {self.shape} and {shape} do not broadcast"
+            ) from None
+
+    def _shifted(self, frac_bits: int) -> SecretTensor:
+        """Return the same values with more fraction bits."""
+        word = self._stack.dtype.type(2 ** (frac_bits - self.frac_bits))
+        public = self.session.backend.asarray(np.asarray(word))
+        stack = self.session.scheme.mul_public(self._stack, public)
+        return SecretTensor(self.session, stack, frac_bits)
+
+    def _sum(self, other: Any, operation: str) -> SecretTensor:
+        session, scheme = self.session, self.session.scheme
+        session.check_open(operation)
+        if isinstance(other, SecretTensor):
+            self._check_partner(other, operation)
+            self._check_broadcast(other.shape, operation)
+            x = self
+            if x.frac_bits < other.frac_bits:
+                x = x._shifted(other.frac_bits)
+            elif other.frac_bits < x.frac_bits:
+                other = other._shifted(x.frac_bits)
+            combine = scheme.add if operation == "add" else scheme.sub
+            stack = combine(x._stack_as(other.ndim), other._stack_as(x.ndim))
+            return SecretTensor(session, stack, x.frac_bits)
+        reals = as_reals(other, operation, "operand")
+        limit = word_bits(session.modulus) - 2 - self.frac_bits
+        signed = reals if operation == "add" else -reals
+        words = encode(signed, self.frac_bits, limit, session.modulus, operation, "operand")
+        x_stack, public = self._broadcast(words, operation)
+        shape = self._check_broadcast(words.shape, operation)
+        if shape != x_stack.shape[1:]:
+            x_stack = session.backend.xp.broadcast_to(x_stack, (x_stack.shape[0], *shape))
+        return self._like(scheme.add_public(x_stack, public))
+
+    def _product(
+        self, operation: Operation, other: SecretTensor, frac_bits: int | None
+    ) -> SecretTensor:
+        """Multiply two secrets and truncate to frac_bits."""
+        self._check_partner(other, operation)
+        x, y = self, other
+        if operation == "matmul":
+            x, y = x._as_matrix("left"), y._as_matrix("right")
+            _check_matmul(self.shape, other.shape, x.shape, y.shape)
+        else:
+            self._check_broadcast(other.shape, operation)
+        drop = self._drop(x.frac_bits + y.frac_bits, frac_bits, operation)
+        left: Array | Masked = x._masked if x._masked is not None else x._stack
+        right: Array | Masked = y._masked if y._masked is not None else y._stack
+        if x.ndim != y.ndim:
+            left, right = x._stack_as(y.ndim), y._stack_as(x.ndim)
+        stack = self.session.scheme.product(operation, left, right, drop)
+        if operation == "matmul":
+            stack = _without_vector_axes(stack, self.ndim, other.ndim)
+        return SecretTensor(self.session, stack, x.frac_bits + y.frac_bits - drop)
+
+    def _as_matrix(self, side: str) -> SecretTensor:
+        """Return a vector as a row (left operand) or a column (right one)."""
+        if self.ndim != 1:
+            return self
+        ends = (1, self.shape[0]) if side == "left" else (self.shape[0], 1)
+        return self._like(self._stack.reshape(self._stack.shape[0], *ends))
+
+    def _matmul_public(self, other: Any, side: str, frac_bits: int | None = None) -> SecretTensor:
+        """Multiply with a public matrix on the given side."""
+        self.session.check_open("matmul")
+        factor = self._factor(other, "matmul")
+        public = factor.mantissa
+        if public.ndim == 1:
+            public = public[:, None] if side == "right" else public[None, :]
+        x = self._as_matrix("left" if side == "right" else "right")
+        shapes = (self.shape, factor.mantissa.shape), (x.shape, public.shape)
+        if side == "left":
+            shapes = shapes[0][::-1], shapes[1][::-1]
+        _check_matmul(*shapes[0], *shapes[1])
+        drop = self._drop(self.frac_bits + factor.shift, frac_bits, "matmul", self.frac_bits)
+        stack, words = x._stack_as(public.ndim), self.session.backend.asarray(public)
+        pair = (stack, words) if side == "right" else (words, stack)
+        product = self.session.scheme.matmul_public(*pair)
+        ndims = (self.ndim, factor.mantissa.ndim)
+        product = _without_vector_axes(product, *(ndims if side == "right" else ndims[::-1]))
+        return self._rescale(product, factor.shift, drop)
+
+    def _drop(
+        self, product_bits: int, frac_bits: int | None, function: str, default: int | None = None
+    ) -> int:
+        """Return how many bits a product's truncation drops."""
+        if frac_bits is None:
+            wanted = self.session.frac_bits if default is None else default
+            return max(0, product_bits - wanted)
+        if not 0 <= frac_bits <= product_bits:
+            raise ArgumentValueError(
+                f"{function}: frac_bits must be in [0, {product_bits}], got {frac_bits}"
+            )
+        drop = product_bits - frac_bits
+        if drop >= word_bits(self.session.modulus) - 2:
+            raise ArgumentValueError(
+                f"{function}: frac_bits must be above "
+                f"{product_bits - word_bits(self.session.modulus) + 2}, got {frac_bits}"
+            )
+        return drop
+
+    def _rescale(self, stack: Array, shift: int, drop: int | None = None) -> SecretTensor:
+        """Wrap a stack of self.frac_bits + shift fraction bits, of which drop are truncated."""
+        drop = shift if drop is None else drop
+        if drop:
+            stack = self.session.scheme.truncate(stack, drop)
+        return SecretTensor(self.session, stack, self.frac_bits + shift - drop)
+
+
+class _IndexError(ArgumentValueError, IndexError):
+    """An index out of range, as Python's own protocols expect it."""
+
+
+_BASIC = (None, Ellipsis)
+
+
+def _check_matmul(
+    left: tuple[int, ...], right: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]
+) -> None:
+    """Refuse shapes (as given, and as matrices) that have no matrix product."""
+    if not left or not right:
+        raise ArgumentValueError("matmul: operands must have at least one axis, got a 0-d")
+    if a[-1] != b[-2]:
+        raise ArgumentValueError(f"matmul: inner dimensions differ, got shapes {left} and {right}")
+    try:
+        np.broadcast_shapes(a[:-2], b[:-2])
+    except ValueError:
+        raise ArgumentValueError(
+            f"matmul: batch axes do not broadcast, got shapes {left} and {right}"
+        ) from None
+
+
+def _without_vector_axes(stack: Array, left_ndim: int, right_ndim: int) -> Array:
+    """Drop the axes that vectors were given to become matrices."""
+    if left_ndim == 1:
+        stack = stack[..., 0, :]
+    return stack[..., 0] if right_ndim == 1 else stack

@@ -1,0 +1,282 @@
+// The exact matrix product of a ring: out = a b + add, in batches.
+//
+//   matmul_*        tiles of 64 x 64 results
+//   matmul_small_*  tiles of 32 x 32, where larger ones would leave a device idle
+//   matmul_thin_*   one result per row of a block, for n of some few columns
+//
+// Defined by he_gpu/backend/definition/matmul.py.
+// Shapes: a (batches, m, k), b (batches, k, n), add and out (batches, m, n). An
+// element lies at batch, row and column times that operand's steps, in words: a
+// transpose, a slice and a repeated operand (step 0) need no copy. add may be null,
+// and may be out in the same layout; a and b must not overlap out.
+// Values: in [0, q), in and out; any k. mod_u64 has any 2 <= q <= 2^63, and sums
+// 128-bit products whose high word is kept below q (modular.cuh).
+// Threads: blocks of 256. Grid x counts a matrix's tiles (thin: groups of
+// 256 / slices rows, one column after another); grid y strides over batches.
+// slices divides 256: the threads that share the inner dimension of one result.
+// Nothing else must divide anything: ragged edges are filled with zeros.
+// Constant-time: addresses and branches depend on shapes alone.
+#include "modular.cuh"
+
+#define THREADS 256
+#define DEPTH 16
+// A tile holds DEPTH lines of 16 * PER words, and a spare word in each line so that threads
+// that write along the inner dimension meet different banks.
+#define TILE_WORDS(PER) (DEPTH * (16 * (PER) + 1))
+
+template <class W>
+struct Factor {
+    const W* data;
+    i64 batch_step, row_step, column_step;
+
+    __device__ __forceinline__ const W* matrix(u64 batch) const {
+        return data + static_cast<i64>(batch) * batch_step;
+    }
+    __device__ __forceinline__ i64 offset(u64 row, u64 column) const {
+        return static_cast<i64>(row) * row_step + static_cast<i64>(column) * column_step;
+    }
+};
+
+// Where results go, and what is added to them.
+template <class W>
+struct Result {
+    Factor<W> add;
+    struct {
+        W* data;
+        i64 batch_step, row_step, column_step;
+    } out;
+
+    template <class Ring>
+    __device__ __forceinline__ void store(Ring ring, u64 batch, u64 row, u64 column,
+                                          W word) const {
+        if (add.data) word = ring.add(word, add.matrix(batch)[add.offset(row, column)]);
+        out.data[static_cast<i64>(batch) * out.batch_step +
+                 static_cast<i64>(row) * out.row_step +
+                 static_cast<i64>(column) * out.column_step] = word;
+    }
+};
+
+// Copies `lines` x DEPTH words into tile[depth][line], zeros beyond the edges. Neighbouring
+// threads follow the axis along which the operand's words are neighbours.
+template <u32 SIDE, class W>
+__device__ __forceinline__ void load_tile(W* tile, const W* matrix, i64 line_step, i64 depth_step,
+                                          u64 first_line, u64 lines, u64 first_depth, u64 k) {
+#pragma unroll
+    for (u32 i = threadIdx.x; i < SIDE * DEPTH; i += THREADS) {
+        const u32 line = depth_step == 1 ? i / DEPTH : i % SIDE;
+        const u32 depth = depth_step == 1 ? i % DEPTH : i / SIDE;
+        const bool inside = first_line + line < lines && first_depth + depth < k;
+        tile[depth * (SIDE + 1) + line] =
+            inside ? matrix[static_cast<i64>(first_line + line) * line_step +
+                            static_cast<i64>(first_depth + depth) * depth_step]
+                   : W(0);
+    }
+}
+
+// A block makes SIDE x SIDE results, a thread PER x PER of them, 16 apart so that the threads
+// of a warp read neighbouring words of the tiles and write neighbouring results.
+template <u32 PER, class Ring, class W>
+__device__ __forceinline__ void multiply_tiles(Ring ring, Factor<W> a, Factor<W> b,
+                                               Result<W> result, u64 batches, u64 m, u64 n, u64 k,
+                                               W* a_tile, W* b_tile) {
+    constexpr u32 SIDE = 16 * PER, LINE = SIDE + 1;
+    const u64 across = (n + SIDE - 1) / SIDE;
+    const u64 first_row = blockIdx.x / across * SIDE, first_column = blockIdx.x % across * SIDE;
+    const u32 x = threadIdx.x % 16, y = threadIdx.x / 16;
+    for (u64 batch = blockIdx.y; batch < batches; batch += gridDim.y) {
+        typename Ring::Sum sums[PER][PER];
+#pragma unroll
+        for (u32 i = 0; i < PER * PER; i++) sums[i / PER][i % PER] = ring.zero();
+        for (u64 depth = 0; depth < k; depth += DEPTH) {
+            block_barrier();  // the previous tiles are still being read
+            load_tile<SIDE>(a_tile, a.matrix(batch), a.row_step, a.column_step, first_row, m,
+                            depth, k);
+            load_tile<SIDE>(b_tile, b.matrix(batch), b.column_step, b.row_step, first_column, n,
+                            depth, k);
+            block_barrier();
+#pragma unroll
+            for (u32 d = 0; d < DEPTH; d++) {
+                W rows[PER], columns[PER];
+#pragma unroll
+                for (u32 i = 0; i < PER; i++) {
+                    rows[i] = a_tile[d * LINE + y + 16 * i];
+                    columns[i] = b_tile[d * LINE + x + 16 * i];
+                }
+#pragma unroll
+                for (u32 i = 0; i < PER * PER; i++) {
+                    ring.multiply_add(sums[i / PER][i % PER], rows[i / PER], columns[i % PER]);
+                    if (d % 2 == 1) ring.settle(sums[i / PER][i % PER]);  // every second product
+                }
+            }
+        }
+#pragma unroll
+        for (u32 i = 0; i < PER * PER; i++) {
+            const u64 row = first_row + y + 16 * (i / PER);
+            const u64 column = first_column + x + 16 * (i % PER);
+            if (row < m && column < n) {
+                result.store(ring, batch, row, column, ring.finish(sums[i / PER][i % PER]));
+            }
+        }
+    }
+}
+
+// A block makes one column of THREADS / slices rows; the `slices` threads of a row share the
+// inner dimension and leave their sums in partial[slice][row]. Neighbouring threads follow
+// the inner dimension where a's words are neighbours along it, else the rows.
+template <class Ring, class W>
+__device__ __forceinline__ void multiply_thin(Ring ring, Factor<W> a, Factor<W> b,
+                                              Result<W> result, u64 batches, u64 m, u64 n, u64 k,
+                                              u32 slices, W* partial) {
+    const u32 rows = THREADS / slices;
+    const bool along_depth = a.column_step == 1;
+    const u32 slice = along_depth ? threadIdx.x % slices : threadIdx.x / rows;
+    const u32 line = along_depth ? threadIdx.x / slices : threadIdx.x % rows;
+    const u64 groups = (m + rows - 1) / rows;
+    const u64 row = blockIdx.x % groups * rows + line, column = blockIdx.x / groups;
+    for (u64 batch = blockIdx.y; batch < batches; batch += gridDim.y) {
+        typename Ring::Sum sum = ring.zero();
+        if (row < m) {
+            const W* a_row = a.matrix(batch) + a.offset(row, 0);
+            const W* b_column = b.matrix(batch) + b.offset(0, column);
+#pragma unroll 4
+            for (u64 depth = slice; depth < k; depth += slices) {
+                ring.multiply_add(sum, a_row[a.offset(0, depth)], b_column[b.offset(depth, 0)]);
+                ring.settle(sum);
+            }
+        }
+        partial[slice * rows + line] = ring.finish(sum);
+        block_barrier();
+        if (slice == 0 && row < m) {
+            W total = partial[line];
+            for (u32 i = 1; i < slices; i++) total = ring.add(total, partial[i * rows + line]);
+            result.store(ring, batch, row, column, total);
+        }
+        block_barrier();  // partial is read before the next batch writes it
+    }
+}
+
+extern "C" __global__ __launch_bounds__(256) void matmul_ring_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
+    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
+    u64 n, u64 k) {
+    const Ring64 ring{};
+    const Factor<u64> left = {a, a_batch, a_row, a_column};
+    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    __shared__ u64 a_tile[TILE_WORDS(4)], b_tile[TILE_WORDS(4)];
+    multiply_tiles<4>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+}
+
+extern "C" __global__ __launch_bounds__(256) void matmul_ring_u32(
+    const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u32* add, i64 add_batch, i64 add_row,
+    i64 add_column, u32* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
+    u64 n, u64 k) {
+    const Ring32 ring{};
+    const Factor<u32> left = {a, a_batch, a_row, a_column};
+    const Factor<u32> right = {b, b_batch, b_row, b_column};
+    const Result<u32> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    __shared__ u32 a_tile[TILE_WORDS(4)], b_tile[TILE_WORDS(4)];
+    multiply_tiles<4>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+}
+
+extern "C" __global__ __launch_bounds__(256) void matmul_mod_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
+    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
+    u64 n, u64 k, u32 shift, u64 divisor, u64 inverse) {
+    const ResidueProducts ring(shift, divisor, inverse);
+    const Factor<u64> left = {a, a_batch, a_row, a_column};
+    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    __shared__ u64 a_tile[TILE_WORDS(4)], b_tile[TILE_WORDS(4)];
+    multiply_tiles<4>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+}
+
+extern "C" __global__ __launch_bounds__(256) void matmul_small_ring_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
+    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
+    u64 n, u64 k) {
+    const Ring64 ring{};
+    const Factor<u64> left = {a, a_batch, a_row, a_column};
+    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    __shared__ u64 a_tile[TILE_WORDS(2)], b_tile[TILE_WORDS(2)];
+    multiply_tiles<2>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+}
+
+extern "C" __global__ __launch_bounds__(256) void matmul_small_ring_u32(
+    const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u32* add, i64 add_batch, i64 add_row,
+    i64 add_column, u32* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
+    u64 n, u64 k) {
+    const Ring32 ring{};
+    const Factor<u32> left = {a, a_batch, a_row, a_column};
+    const Factor<u32> right = {b, b_batch, b_row, b_column};
+    const Result<u32> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    __shared__ u32 a_tile[TILE_WORDS(2)], b_tile[TILE_WORDS(2)];
+    multiply_tiles<2>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+}
+
+extern "C" __global__ __launch_bounds__(256) void matmul_small_mod_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
+    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
+    u64 n, u64 k, u32 shift, u64 divisor, u64 inverse) {
+    const ResidueProducts ring(shift, divisor, inverse);
+    const Factor<u64> left = {a, a_batch, a_row, a_column};
+    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    __shared__ u64 a_tile[TILE_WORDS(2)], b_tile[TILE_WORDS(2)];
+    multiply_tiles<2>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+}
+
+extern "C" __global__ __launch_bounds__(256) void matmul_thin_ring_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
+    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
+    u64 n, u64 k, u32 slices) {
+    const Ring64 ring{};
+    const Factor<u64> left = {a, a_batch, a_row, a_column};
+    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    __shared__ u64 partial[THREADS];
+    multiply_thin(ring, left, right, result, batches, m, n, k, slices, partial);
+}
+
+extern "C" __global__ __launch_bounds__(256) void matmul_thin_ring_u32(
+    const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u32* add, i64 add_batch, i64 add_row,
+    i64 add_column, u32* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
+    u64 n, u64 k, u32 slices) {
+    const Ring32 ring{};
+    const Factor<u32> left = {a, a_batch, a_row, a_column};
+    const Factor<u32> right = {b, b_batch, b_row, b_column};
+    const Result<u32> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    __shared__ u32 partial[THREADS];
+    multiply_thin(ring, left, right, result, batches, m, n, k, slices, partial);
+}
+
+extern "C" __global__ __launch_bounds__(256) void matmul_thin_mod_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
+    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
+    u64 n, u64 k, u32 slices, u32 shift, u64 divisor, u64 inverse) {
+    const ResidueProducts ring(shift, divisor, inverse);
+    const Factor<u64> left = {a, a_batch, a_row, a_column};
+    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    __shared__ u64 partial[THREADS];
+    multiply_thin(ring, left, right, result, batches, m, n, k, slices, partial);
+}

@@ -1,0 +1,65 @@
+"""`he_gpu.__all__` is the public face: complete, sorted, documented."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import he_gpu
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTRACT = {
+    "ReservoirRegressor",
+    "Ring",
+    "SecretTensor",
+    "Session",
+    "add",
+    "decrypt",
+    "encrypt",
+    "errors",
+    "matmul",
+    "product",
+}
+
+
+def test_all_names_exist_and_are_sorted() -> None:
+    assert list(he_gpu.__all__) == sorted(set(he_gpu.__all__))
+    assert [name for name in he_gpu.__all__ if not hasattr(he_gpu, name)] == []
+
+
+def test_all_equals_the_public_names() -> None:
+    public = {
+        name
+        for name, value in vars(he_gpu).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+    }
+    listed = {n for n in he_gpu.__all__ if not isinstance(getattr(he_gpu, n), ModuleType)}
+    assert public == {name for name in listed if not name.startswith("_")}
+
+
+def test_contract_is_kept() -> None:
+    assert set(he_gpu.__all__) >= CONTRACT
+
+
+def test_public_names_are_documented_and_our_own() -> None:
+    for name in he_gpu.__all__:
+        value = getattr(he_gpu, name)
+        if isinstance(value, ModuleType):
+            assert value.__name__.startswith("he_gpu."), name
+        elif inspect.isclass(value) or inspect.isroutine(value):
+            assert value.__module__.startswith("he_gpu"), name
+            assert inspect.getdoc(value), name
+
+
+def test_version_is_that_of_the_project_file() -> None:
+    version = getattr(he_gpu, "__version__", None)
+    if version is None:
+        pytest.fail("he_gpu.__version__ is missing")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'^version = "([^"]+)"$', text, re.MULTILINE)
+    assert found is not None
+    assert version == found.group(1)
