@@ -260,9 +260,7 @@ def _check_share(function: str, share: Any, modulus: int, backend: Backend) -> A
         least, largest = int(array.min()), int(array.max())
         if least < 0 or largest >= modulus:
             value = least if least < 0 else largest
-            raise ArgumentValueError(
-                f"{function}: a share must lie in [0, {modulus}), got {value}"
-            )
+            raise ArgumentValueError(f"{function}: a share must lie in [0, {modulus}), got {value}")
     return array.astype(word_dtype(modulus))
 
 

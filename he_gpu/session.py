@@ -74,14 +74,14 @@ class Session:
         self._closed = False
         self._tokens: list[Token[Session | None]] = []
         if protocol not in PROTOCOLS:
-            raise ArgumentValueError(f"Session: protocol must be one of {PROTOCOLS}, got {protocol!r}")
+            raise ArgumentValueError(
+                f"Session: protocol must be one of {PROTOCOLS}, got {protocol!r}"
+            )
         self.protocol = protocol
         self.parties = _party_names(parties, protocol)
         self.modulus = check_modulus(modulus, "Session")
         if self.modulus not in (2**64, 2**32):
-            raise ArgumentValueError(
-                f"Session: modulus must be 2**64 or 2**32, where fixed-point words wrap, got {modulus}"
-            )
+            raise ArgumentValueError(f"Session: modulus must be 2**64 or 2**32, got {modulus}")
         self.frac_bits = check_frac_bits(frac_bits, self.modulus, "Session")
         self._backend = get_backend(device)
         keys = KeyRing(seed)
@@ -138,7 +138,9 @@ class Session:
         index = 0
         if owner is not None:
             if owner not in self.parties:
-                raise ArgumentValueError(f"share: owner must be one of {self.parties}, got {owner!r}")
+                raise ArgumentValueError(
+                    f"share: owner must be one of {self.parties}, got {owner!r}"
+                )
             index = self.parties.index(owner)
         limit = word_bits(self.modulus) - 2 - 2 * self.frac_bits
         reals = as_reals(x, "share", "x")
@@ -223,8 +225,10 @@ def _party_names(parties: int | Sequence[str] | None, protocol: str) -> tuple[st
             f"Session: parties must be an int or a sequence of names, got {type(parties).__name__}"
         )
     for name in names:
-        if not isinstance(name, str) or not name:
-            raise ArgumentTypeError(f"Session: a party's name must be a non-empty str, got {name!r}")
+        if type(name) is not str or not name:
+            raise ArgumentTypeError(
+                f"Session: a party's name must be a non-empty str, got {name!r}"
+            )
     if len(set(names)) != len(names):
         raise ArgumentValueError(f"Session: the parties' names must differ, got {names}")
     if len(names) < least or (protocol == "plain" and len(names) != 1):

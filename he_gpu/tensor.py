@@ -117,8 +117,9 @@ class SecretTensor:
         if any(isinstance(part, SecretTensor) for part in parts):
             raise SecretAccessError("indexing: a secret index is not supported; reveal() it first")
         try:
-            if all(isinstance(part, int | np.integer | slice) or part in _BASIC for part in parts):
-                stack = self._stack[(slice(None), *parts)]
+            if all(_is_basic(part) for part in parts):
+                behind_parties = (slice(None), *parts)
+                stack = self._stack[behind_parties]
             else:  # share by share, because an index array may move the axis that it replaces
                 xp = self.session.backend.xp
                 stack = xp.stack([share[key] for share in self._stack])
@@ -152,7 +153,9 @@ class SecretTensor:
     def __pos__(self) -> SecretTensor:
         return self
 
-    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> SecretTensor:
+    def sum(
+        self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
+    ) -> SecretTensor:
         """Return the sum over axes, over all by default. Cost: none."""
         self.session.check_open("sum")
         axes = self._axes(range(self.ndim) if axis is None else axis, "sum")
@@ -208,7 +211,7 @@ class SecretTensor:
         divisor = as_reals(other, "division", "divisor")
         if not divisor.all():
             raise ArgumentValueError("division: divisor must not be 0, got 0")
-        return self * (1.0 / divisor)
+        return self.__mul__(1.0 / divisor)
 
     def __matmul__(self, other: Any) -> SecretTensor:
         """Return the matrix product; see `matmul`."""
@@ -294,7 +297,9 @@ class SecretTensor:
             )
         if frac_bits >= self.frac_bits:
             return self._shifted(frac_bits)
-        return self._rescale(self._stack, 0, self._drop(self.frac_bits, frac_bits, "with_frac_bits"))
+        return self._rescale(
+            self._stack, 0, self._drop(self.frac_bits, frac_bits, "with_frac_bits")
+        )
 
     # Leaving secrecy
 
@@ -353,9 +358,9 @@ class SecretTensor:
 
     def _stack_as(self, ndim: int) -> Array:
         """Return the stack with axes of length 1 put before the secret's own, up to ndim."""
-        if ndim <= self.ndim:
-            return self._stack
         ones = (1,) * (ndim - self.ndim)
+        if not ones:
+            return self._stack
         return self._stack.reshape(self._stack.shape[0], *ones, *self.shape)
 
     def _broadcast(self, public: Array, function: str) -> tuple[Array, Array]:
@@ -483,7 +488,11 @@ class _IndexError(ArgumentValueError, IndexError):
     """An index out of range, as Python's own protocols expect it."""
 
 
-_BASIC = (None, Ellipsis)
+def _is_basic(part: Any) -> bool:
+    """Tell whether one part of an index is an integer, a slice, an ellipsis or a new axis."""
+    if isinstance(part, bool):  # NumPy takes it for a mask
+        return False
+    return part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
 
 
 def _check_matmul(
@@ -494,6 +503,8 @@ def _check_matmul(
         raise ArgumentValueError("matmul: operands must have at least one axis, got a 0-d")
     if a[-1] != b[-2]:
         raise ArgumentValueError(f"matmul: inner dimensions differ, got shapes {left} and {right}")
+    if a[:-2] == b[:-2]:
+        return
     try:
         np.broadcast_shapes(a[:-2], b[:-2])
     except ValueError:

@@ -2,19 +2,18 @@
 //
 //   matmul_*        tiles of 64 x 64 results
 //   matmul_small_*  tiles of 32 x 32, where larger ones would leave a device idle
-//   matmul_thin_*   one result per row of a block, for n of some few columns
+//   matmul_thin_*   one column of results per block, for some few columns
 //
 // Defined by he_gpu/backend/definition/matmul.py.
-// Shapes: a (batches, m, k), b (batches, k, n), add and out (batches, m, n). An
-// element lies at batch, row and column times that operand's steps, in words: a
-// transpose, a slice and a repeated operand (step 0) need no copy. add may be null,
-// and may be out in the same layout; a and b must not overlap out.
-// Values: in [0, q), in and out; any k. mod_u64 has any 2 <= q <= 2^63, and sums
+// Shapes: a (batches, m, k), b (batches, k, n), add and out (batches, m, n), each with
+// a step in words for batch, row and column: transposes, slices and repeated operands
+// (step 0) need no copy. add may be null; nothing may overlap out.
+// Values: in [0, q), in and out, for any k. mod_u64 takes any 2 <= q <= 2^63 and sums
 // 128-bit products whose high word is kept below q (modular.cuh).
-// Threads: blocks of 256. Grid x counts a matrix's tiles (thin: groups of
-// 256 / slices rows, one column after another); grid y strides over batches.
-// slices divides 256: the threads that share the inner dimension of one result.
-// Nothing else must divide anything: ragged edges are filled with zeros.
+// Threads: blocks of 256. Grid x counts the tiles of a matrix (thin: groups of
+// 256 / slices rows, column by column), grid y strides over batches. slices divides
+// 256: so many threads share the inner dimension of a result. Nothing else must divide
+// anything: ragged edges are filled with zeros.
 // Constant-time: addresses and branches depend on shapes alone.
 #include "modular.cuh"
 
@@ -61,15 +60,25 @@ struct Result {
 template <u32 SIDE, class W>
 __device__ __forceinline__ void load_tile(W* tile, const W* matrix, i64 line_step, i64 depth_step,
                                           u64 first_line, u64 lines, u64 first_depth, u64 k) {
+    const bool along_depth = depth_step == 1;
+    const u32 line = along_depth ? threadIdx.x / DEPTH : threadIdx.x % SIDE;
+    const u32 depth = along_depth ? threadIdx.x % DEPTH : threadIdx.x / SIDE;
+    const u32 next_line = along_depth ? THREADS / DEPTH : 0;
+    const u32 next_depth = along_depth ? 0 : THREADS / SIDE;
+    const W* word = matrix + static_cast<i64>(first_line + line) * line_step +
+                    static_cast<i64>(first_depth + depth) * depth_step;
+    const i64 step = static_cast<i64>(next_line) * line_step +
+                     static_cast<i64>(next_depth) * depth_step;
+    W* place = tile + depth * (SIDE + 1) + line;
+    const u32 place_step = next_depth * (SIDE + 1) + next_line;
+    // How many lines and how much depth lie before the edges, from this thread's first word on.
+    const i64 lines_left = static_cast<i64>(lines - first_line) - line;
+    const i64 depth_left = static_cast<i64>(k - first_depth) - depth;
 #pragma unroll
-    for (u32 i = threadIdx.x; i < SIDE * DEPTH; i += THREADS) {
-        const u32 line = depth_step == 1 ? i / DEPTH : i % SIDE;
-        const u32 depth = depth_step == 1 ? i % DEPTH : i / SIDE;
-        const bool inside = first_line + line < lines && first_depth + depth < k;
-        tile[depth * (SIDE + 1) + line] =
-            inside ? matrix[static_cast<i64>(first_line + line) * line_step +
-                            static_cast<i64>(first_depth + depth) * depth_step]
-                   : W(0);
+    for (u32 i = 0; i < SIDE * DEPTH / THREADS; i++) {
+        const bool inside = lines_left > static_cast<i64>(i * next_line) &&
+                            depth_left > static_cast<i64>(i * next_depth);
+        place[i * place_step] = inside ? word[i * step] : W(0);
     }
 }
 
@@ -94,7 +103,7 @@ __device__ __forceinline__ void multiply_tiles(Ring ring, Factor<W> a, Factor<W>
             load_tile<SIDE>(b_tile, b.matrix(batch), b.column_step, b.row_step, first_column, n,
                             depth, k);
             block_barrier();
-#pragma unroll
+#pragma unroll 4
             for (u32 d = 0; d < DEPTH; d++) {
                 W rows[PER], columns[PER];
 #pragma unroll
@@ -157,9 +166,9 @@ __device__ __forceinline__ void multiply_thin(Ring ring, Factor<W> a, Factor<W> 
 
 extern "C" __global__ __launch_bounds__(256) void matmul_ring_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
-    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
-    u64 n, u64 k) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
+    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
+    i64 out_column, u64 batches, u64 m, u64 n, u64 k) {
     const Ring64 ring{};
     const Factor<u64> left = {a, a_batch, a_row, a_column};
     const Factor<u64> right = {b, b_batch, b_row, b_column};
@@ -171,9 +180,9 @@ extern "C" __global__ __launch_bounds__(256) void matmul_ring_u64(
 
 extern "C" __global__ __launch_bounds__(256) void matmul_ring_u32(
     const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u32* add, i64 add_batch, i64 add_row,
-    i64 add_column, u32* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
-    u64 n, u64 k) {
+    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ add, i64 add_batch,
+    i64 add_row, i64 add_column, u32* __restrict__ out, i64 out_batch, i64 out_row,
+    i64 out_column, u64 batches, u64 m, u64 n, u64 k) {
     const Ring32 ring{};
     const Factor<u32> left = {a, a_batch, a_row, a_column};
     const Factor<u32> right = {b, b_batch, b_row, b_column};
@@ -185,9 +194,9 @@ extern "C" __global__ __launch_bounds__(256) void matmul_ring_u32(
 
 extern "C" __global__ __launch_bounds__(256) void matmul_mod_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
-    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
-    u64 n, u64 k, u32 shift, u64 divisor, u64 inverse) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
+    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
+    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 shift, u64 divisor, u64 inverse) {
     const ResidueProducts ring(shift, divisor, inverse);
     const Factor<u64> left = {a, a_batch, a_row, a_column};
     const Factor<u64> right = {b, b_batch, b_row, b_column};
@@ -199,9 +208,9 @@ extern "C" __global__ __launch_bounds__(256) void matmul_mod_u64(
 
 extern "C" __global__ __launch_bounds__(256) void matmul_small_ring_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
-    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
-    u64 n, u64 k) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
+    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
+    i64 out_column, u64 batches, u64 m, u64 n, u64 k) {
     const Ring64 ring{};
     const Factor<u64> left = {a, a_batch, a_row, a_column};
     const Factor<u64> right = {b, b_batch, b_row, b_column};
@@ -213,9 +222,9 @@ extern "C" __global__ __launch_bounds__(256) void matmul_small_ring_u64(
 
 extern "C" __global__ __launch_bounds__(256) void matmul_small_ring_u32(
     const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u32* add, i64 add_batch, i64 add_row,
-    i64 add_column, u32* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
-    u64 n, u64 k) {
+    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ add, i64 add_batch,
+    i64 add_row, i64 add_column, u32* __restrict__ out, i64 out_batch, i64 out_row,
+    i64 out_column, u64 batches, u64 m, u64 n, u64 k) {
     const Ring32 ring{};
     const Factor<u32> left = {a, a_batch, a_row, a_column};
     const Factor<u32> right = {b, b_batch, b_row, b_column};
@@ -227,9 +236,9 @@ extern "C" __global__ __launch_bounds__(256) void matmul_small_ring_u32(
 
 extern "C" __global__ __launch_bounds__(256) void matmul_small_mod_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
-    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
-    u64 n, u64 k, u32 shift, u64 divisor, u64 inverse) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
+    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
+    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 shift, u64 divisor, u64 inverse) {
     const ResidueProducts ring(shift, divisor, inverse);
     const Factor<u64> left = {a, a_batch, a_row, a_column};
     const Factor<u64> right = {b, b_batch, b_row, b_column};
@@ -241,9 +250,9 @@ extern "C" __global__ __launch_bounds__(256) void matmul_small_mod_u64(
 
 extern "C" __global__ __launch_bounds__(256) void matmul_thin_ring_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
-    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
-    u64 n, u64 k, u32 slices) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
+    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
+    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 slices) {
     const Ring64 ring{};
     const Factor<u64> left = {a, a_batch, a_row, a_column};
     const Factor<u64> right = {b, b_batch, b_row, b_column};
@@ -255,9 +264,9 @@ extern "C" __global__ __launch_bounds__(256) void matmul_thin_ring_u64(
 
 extern "C" __global__ __launch_bounds__(256) void matmul_thin_ring_u32(
     const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u32* add, i64 add_batch, i64 add_row,
-    i64 add_column, u32* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
-    u64 n, u64 k, u32 slices) {
+    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ add, i64 add_batch,
+    i64 add_row, i64 add_column, u32* __restrict__ out, i64 out_batch, i64 out_row,
+    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 slices) {
     const Ring32 ring{};
     const Factor<u32> left = {a, a_batch, a_row, a_column};
     const Factor<u32> right = {b, b_batch, b_row, b_column};
@@ -269,9 +278,10 @@ extern "C" __global__ __launch_bounds__(256) void matmul_thin_ring_u32(
 
 extern "C" __global__ __launch_bounds__(256) void matmul_thin_mod_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* add, i64 add_batch, i64 add_row,
-    i64 add_column, u64* out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m,
-    u64 n, u64 k, u32 slices, u32 shift, u64 divisor, u64 inverse) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
+    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
+    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 slices, u32 shift, u64 divisor,
+    u64 inverse) {
     const ResidueProducts ring(shift, divisor, inverse);
     const Factor<u64> left = {a, a_batch, a_row, a_column};
     const Factor<u64> right = {b, b_batch, b_row, b_column};

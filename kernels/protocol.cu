@@ -19,7 +19,6 @@
 #define FOR_EACH_ELEMENT(i, n) \
     for (u64 i = global_index(); i < (n); i += global_stride())
 
-// Not __restrict__: out may be a row of the stack.
 template <class Ring, class W>
 __device__ __forceinline__ void sum_parties(Ring ring, const W* stack, W* out, u64 n,
                                             u32 parties) {
@@ -115,37 +114,38 @@ __device__ __forceinline__ void finish_truncation(const W* opened, const W* low,
 }
 
 extern "C" __global__ __launch_bounds__(256) void reconstruct_ring_u64(
-    const u64* stack, u64* out, u64 n, u32 parties) {
+    const u64* __restrict__ stack, u64* __restrict__ out, u64 n, u32 parties) {
     const Ring64 ring{};
     sum_parties(ring, stack, out, n, parties);
 }
 
 extern "C" __global__ __launch_bounds__(256) void reconstruct_ring_u32(
-    const u32* stack, u32* out, u64 n, u32 parties) {
+    const u32* __restrict__ stack, u32* __restrict__ out, u64 n, u32 parties) {
     const Ring32 ring{};
     sum_parties(ring, stack, out, n, parties);
 }
 
 extern "C" __global__ __launch_bounds__(256) void reconstruct_mod_u64(
-    const u64* stack, u64* out, u64 n, u32 parties, u64 modulus) {
+    const u64* __restrict__ stack, u64* __restrict__ out, u64 n, u32 parties, u64 modulus) {
     const Residues ring = {modulus};
     sum_parties(ring, stack, out, n, parties);
 }
 
 extern "C" __global__ __launch_bounds__(256) void complete_ring_u64(
-    u64* stack, const u64* total, u64 n, u32 parties, u32 row) {
+    u64* __restrict__ stack, const u64* __restrict__ total, u64 n, u32 parties, u32 row) {
     const Ring64 ring{};
     complete_row(ring, stack, total, n, parties, row);
 }
 
 extern "C" __global__ __launch_bounds__(256) void complete_ring_u32(
-    u32* stack, const u32* total, u64 n, u32 parties, u32 row) {
+    u32* __restrict__ stack, const u32* __restrict__ total, u64 n, u32 parties, u32 row) {
     const Ring32 ring{};
     complete_row(ring, stack, total, n, parties, row);
 }
 
 extern "C" __global__ __launch_bounds__(256) void complete_mod_u64(
-    u64* stack, const u64* total, u64 n, u32 parties, u32 row, u64 modulus) {
+    u64* __restrict__ stack, const u64* __restrict__ total, u64 n, u32 parties, u32 row,
+    u64 modulus) {
     const Residues ring = {modulus};
     complete_row(ring, stack, total, n, parties, row);
 }

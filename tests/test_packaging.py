@@ -121,6 +121,7 @@ def use_alone(installed: Path, cwd: Path, device: str) -> None:
         [sys.executable, "-W", "error", "-c", USE_ALONE, str(installed), device],
         cwd=cwd,
         PYTHONPATH=str(installed),
+        HE_GPU_CACHE_DIR=str(cwd / "cache"),
     )
     assert out.splitlines() == ["[7, 1]", f"[{2**64 - 2}, 6]"]
 

@@ -6,12 +6,13 @@ only faster; without the package the definition serves.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
 from he_gpu.backend.definition import prg
-from he_gpu.backend.definition.words import Array
+from he_gpu.backend.definition.words import RING_64, Array
 
 try:
     from cryptography.hazmat.primitives.ciphers import Cipher
@@ -24,21 +25,35 @@ else:
 _zeros: Any = np.zeros(0, np.uint8)
 
 
-def keystream(key: bytes, nonce: bytes, n_words: int) -> Array:
-    """Return the first words of a ChaCha20 keystream, as `definition.prg.keystream` does."""
+def keystream(key: bytes, nonce: bytes, n_words: int, out: Array | None = None) -> Array:
+    """Return the first words of a ChaCha20 keystream, as `definition.prg.keystream` does.
+
+    Args:
+        key: 32 bytes.
+        nonce: 12 bytes.
+        n_words: number of 64-bit words.
+        out: contiguous uint64 array of that size that takes the words, or None.
+    """
     global _zeros
     if not OPENSSL:
-        return prg.keystream(key, nonce, n_words)
-    words = np.empty(n_words, np.uint64)
+        words = prg.keystream(key, nonce, n_words)
+        if out is None:
+            return words
+        out.reshape(-1)[...] = words
+        return out
+    words = np.empty(n_words, np.uint64) if out is None else out
     if _zeros.size < words.nbytes:
         _zeros = np.zeros(words.nbytes, np.uint8)
     # OpenSSL's 16-byte nonce is the little-endian block counter, here 0, before RFC 8439's nonce.
     cipher = Cipher(ChaCha20(key, b"\0\0\0\0" + nonce), mode=None).encryptor()
-    cipher.update_into(_zeros[: words.nbytes], words.view(np.uint8))
-    return words.astype("<u8", copy=False)
+    buffer: Any = words.reshape(-1).view(np.uint8)
+    cipher.update_into(_zeros[: words.nbytes], buffer)
+    return words if sys.byteorder == "little" else words.byteswap(inplace=True)
 
 
 def uniform(key: bytes, nonce: bytes, n: int, modulus: int, out: Array | None = None) -> Array:
     """Return n uniform ring elements of one call of one key; see `definition.prg.uniform`."""
+    if modulus == RING_64:
+        return keystream(key, nonce, n, out)
     words = keystream(key, nonce, prg.n_keystream_words(n, modulus))
     return prg.uniform(words, n, modulus, out=out)

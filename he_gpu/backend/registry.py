@@ -6,8 +6,8 @@ works, else the CPU). Backends are made once per name and hold no state of a ses
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -47,7 +47,7 @@ class Backend:
     truncation_pair: Callable[..., None]
     truncate_finish: Callable[..., Array]
 
-    def __init__(self, name: str, xp: ModuleType, operations: dict[str, Callable[..., Any]]):
+    def __init__(self, name: str, xp: ModuleType, operations: Mapping[str, Callable[..., Any]]):
         self.name = name
         self.xp = xp
         self.is_host = xp is np
@@ -90,6 +90,9 @@ _LAUNCHERS = (device_elementwise, device_matmul, device_prg, device_protocol)
 def get_backend(device: str = "auto") -> Backend:
     """Return the backend of a device.
 
+    A CUDA device becomes the thread's current one, where CuPy puts new arrays; arrays of another
+    one are refused at the launch.
+
     Args:
         device: "auto", "cpu", "cuda", "cuda:N" or "emulator".
 
@@ -105,7 +108,10 @@ def get_backend(device: str = "auto") -> Backend:
     reason = unavailable_reason(device)
     if reason:
         raise DeviceUnavailableError(f"device {device!r} is not available: {reason}")
-    return _make(device)
+    backend = _make(device)
+    if device.startswith("cuda"):
+        backend.xp.cuda.Device(int(device.partition(":")[2] or 0)).use()
+    return backend
 
 
 def unavailable_reason(device: str) -> str | None:
@@ -126,12 +132,12 @@ def unavailable_reason(device: str) -> str | None:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _make(device: str) -> Backend:
     if device == "cpu":
-        fast = {"keystream": cpu.keystream, "uniform": cpu.uniform}
+        fast: dict[str, Callable[..., Any]] = {"keystream": cpu.keystream, "uniform": cpu.uniform}
         return Backend("cpu", np, _DEFINITIONS | fast)
-    launcher = emulator.Emulator() if device == "emulator" else cuda.Cuda(device)
+    launcher = emulator.device() if device == "emulator" else cuda.device(device)
     operations = {
         name: partial(getattr(family, name), launcher)
         for family in _LAUNCHERS

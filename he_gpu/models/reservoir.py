@@ -7,6 +7,7 @@ learning machine", Neurocomputing 2006.
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ class ReservoirRegressor(Estimator):
         if plain_X:
             X = _matrix(X, "fit")
             seed = self.random_state
-            self._reservoir_seed = np.random.SeedSequence().entropy % 2**32 if seed is None else seed
+            self._reservoir_seed = secrets.randbits(32) if seed is None else seed
             self.n_features_in_ = X.shape[1]
             X = self.transform(X)
             _check_rate(X, rate)
@@ -185,8 +186,9 @@ class ReservoirRegressor(Estimator):
         noise = np.sqrt(e.size) * 8 * 2.0**-e.frac_bits
         if not np.sqrt(max(loss, 0.0)) <= np.sqrt(self.loss_curve_[0]) + noise or loss < 0:
             raise DivergenceError(
-                f"fit: loss {loss:.3e} at step {step} is above {self.loss_curve_[0]:.3e} at step 0; "
-                f"learning_rate {self.learning_rate} is too large or the data out of range"
+                f"fit: loss {loss:.3e} at step {step} is above the first, "
+                f"{self.loss_curve_[0]:.3e}; learning_rate {self.learning_rate} is too large "
+                "or the data are out of range"
             )
 
     def predict(self, X: Any) -> Any:

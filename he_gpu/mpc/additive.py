@@ -137,9 +137,9 @@ class Additive(Scheme):
             z = self.backend.matmul(a, e, self.modulus, add=z)
         if not drop:
             return z
-        masked = self._channel.exchange(
-            [self.backend.reconstruct(z, self.modulus)], self.modulus
-        )[0]
+        masked = self._channel.exchange([self.backend.reconstruct(z, self.modulus)], self.modulus)[
+            0
+        ]
         return self.backend.truncate_finish(masked, low, top, drop, self.lead)
 
     def truncate(self, x: Array, drop: int) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from he_gpu.backend import Array, Backend, word_dtype
 from he_gpu.ring import KeyRing
 
-BULK_BYTES = 2**22
+BULK_BYTES = 2**20
 """Correlations made ahead in one go fill about this much memory."""
 
 _numbers = count()
@@ -73,7 +73,9 @@ class Dealer:
         self._dtype = word_dtype(modulus)
         self._n_parties = n_parties
         self._rows = slice(hosted.start, hosted.stop)
-        self._prgs = [keys.prg(f"dealer,{party}/correlation", backend) for party in range(n_parties)]
+        self._prgs = [
+            keys.prg(f"dealer,{party}/correlation", backend) for party in range(n_parties)
+        ]
         self._own = keys.prg("dealer/mask", backend)
         self._repeats = 1
         self._pools: dict[Any, Iterator[Any]] = {}
@@ -169,7 +171,7 @@ class Dealer:
         """Return (n_parties, n, *shape) of which the first n_rows are drawn from their keys."""
         stack = self._backend.xp.empty((self._n_parties, n, *shape), self._dtype)
         for row, prg in zip(stack[:n_rows], self._prgs[:n_rows], strict=True):
-            row[...] = prg.uniform((n, *shape), self._modulus)
+            prg.uniform((n, *shape), self._modulus, out=row)
         return stack
 
     def _by_call(self, stack: Array) -> Array:

@@ -75,12 +75,13 @@ class Prg(_Unique):
         self._backend = backend
         self._calls = 0
 
-    def uniform(self, shape: tuple[int, ...], modulus: int) -> Array:
+    def uniform(self, shape: tuple[int, ...], modulus: int, out: Array | None = None) -> Array:
         """Return fresh uniform elements.
 
         Args:
             shape: of the result.
             modulus: 2**64, 2**32 or 2 <= q <= 2**63.
+            out: contiguous array of that shape that takes the result, or None.
 
         Returns:
             An array of the ring's words, on the backend's device.
@@ -103,7 +104,8 @@ class Prg(_Unique):
             )
         nonce = self._calls.to_bytes(12, "little")
         self._calls += 1
-        return self._backend.uniform(self._key, nonce, n, modulus).reshape(shape)
+        words = self._backend.uniform(self._key, nonce, n, modulus, out=out)
+        return words.reshape(shape)
 
 
 class KeyRing(_Unique):

@@ -8,13 +8,20 @@ inner dimension is computed from the digits' widths; longer products are summed 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from he_gpu.backend.definition.elementwise import add as add_mod
 from he_gpu.backend.definition.elementwise import mul as mul_mod
-from he_gpu.backend.definition.words import RING_32, RING_64, Array, is_power_of_two, word_dtype, wraps
+from he_gpu.backend.definition.words import (
+    RING_32,
+    RING_64,
+    Array,
+    is_power_of_two,
+    word_dtype,
+    wraps,
+)
 
 EXACT_FLOAT64 = 2**53
 DIRECT_PRODUCTS = 2**18
@@ -44,6 +51,7 @@ def plan(modulus: int) -> Plan:
     A balanced digit of b bits has magnitude at most 2^(b-1), so the sum of diagonal d over an
     inner dimension k is at most k * sum_{i+j=d} 2^(b_i + b_j - 2); it must not exceed 2^53.
     """
+    widths: tuple[int, ...]
     if modulus == RING_64:
         widths, diagonals = (22, 22, 20), 3  # the digits i + j = 3 weigh 2^66: gone
     elif modulus == RING_32:
@@ -81,9 +89,10 @@ def matmul(
         (..., m, n) words in [0, modulus).
     """
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
-    if m * k * n <= DIRECT_PRODUCTS and (wraps(modulus) or k * (modulus - 1) ** 2 < RING_64):
+    native = wraps(modulus)
+    if m * k * n <= DIRECT_PRODUCTS and (native or k * (modulus - 1) ** 2 < RING_64):
         product = np.matmul(a, b, out=out)
-        if not wraps(modulus):
+        if not native:
             np.remainder(product, np.uint64(modulus), out=product)
     else:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -125,7 +134,7 @@ def _matmul_exact(a: Array, b: Array, modulus: int, out: Array, accumulate: bool
         rows = slice(start, min(start + ROW_BLOCK, a.shape[0]))
         block = a_stack[: rows.stop - rows.start]
         _cut(a[rows], modulus, [block[:, i * k : (i + 1) * k] for i in range(count)])
-        total = None
+        total: Any = None
         for d in reversed(range(diagonals)):
             first, last = max(0, d - count + 1), min(d, count - 1)
             left = block[:, first * k : (last + 1) * k]

@@ -26,16 +26,12 @@ THREADS = 256
 PACK_BYTES = 16
 
 
-def add(
-    device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None
-) -> Array:
+def add(device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(a + b) mod modulus``."""
     return _launch(device, "add", (a, b), modulus, modulus_arguments(modulus), out)
 
 
-def sub(
-    device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None
-) -> Array:
+def sub(device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(a - b) mod modulus``."""
     return _launch(device, "sub", (a, b), modulus, modulus_arguments(modulus), out)
 
@@ -45,9 +41,7 @@ def neg(device: KernelDevice, a: Array, modulus: int, out: Array | None = None) 
     return _launch(device, "neg", (a,), modulus, modulus_arguments(modulus), out)
 
 
-def mul(
-    device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None
-) -> Array:
+def mul(device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(a * b) mod modulus``."""
     return _launch(device, "mul", (a, b), modulus, reciprocal_arguments(modulus), out)
 
@@ -67,7 +61,7 @@ def _launch(
         for name, value in zip("ab", operands, strict=False)
     ]
     shape = broadcast_shape(function, *(array.shape for array in arrays))
-    result = target(device, function, "out", out, shape, dtype)
+    result = target(device, function, out, shape, dtype)
     if result.size == 0:
         return result
     views = [spread(device, function, "operand", array, shape) for array in arrays]
@@ -81,8 +75,8 @@ def _launch(
     if len(axes) > 2:
         views = [view.copy() for view in views]
         axes = fold(shape, steps(result), *map(steps, views))
-    nothing = (1, (0,) * (1 + len(views)))
-    (rows, row_steps), (columns, column_steps) = [*(nothing,) * (2 - len(axes)), *axes]
+    one_line = [(1, (0,) * (1 + len(views)))]
+    (rows, row_steps), (columns, column_steps) = one_line * (2 - len(axes)) + axes
     arguments: list[object] = []
     for view, row_step, column_step in zip(views, row_steps[1:], column_steps[1:], strict=True):
         arguments += (view, np.int64(row_step), np.int64(column_step))

@@ -41,7 +41,7 @@ def operand(
     return value
 
 
-def target(
+def writable(
     device: KernelDevice,
     function: str,
     name: str,
@@ -49,20 +49,31 @@ def target(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
 ) -> Array:
-    """Return the array that a kernel writes: a new one for None, else the checked one.
+    """Return an array that a kernel writes in place.
 
     Raises:
         ArgumentTypeError: value is no array of the device, or has another dtype.
         ArgumentValueError: another shape, or not C-contiguous.
     """
-    if value is None:
-        return device.xp.empty(shape, dtype)
     checked = operand(device, function, name, value, dtype)
-    if value.shape != shape:
+    if checked.shape != shape:
         raise ArgumentValueError(f"{function}: {name} must have shape {shape}, got {value.shape}")
     if checked is not value or not value.flags.c_contiguous:
-        raise ArgumentValueError(f"{function}: {name} must be C-contiguous and aligned")
+        raise ArgumentValueError(f"{function}: {name} must be an aligned, C-contiguous array")
     return value
+
+
+def target(
+    device: KernelDevice,
+    function: str,
+    out: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> Array:
+    """Return the array that takes a result: a new one for None, else ``out``, `writable`."""
+    if out is None:
+        return device.xp.empty(shape, dtype)
+    return writable(device, function, "out", out, shape, dtype)
 
 
 def stack_of(
@@ -84,8 +95,9 @@ def word_type(function: str, name: str, value: Any) -> np.dtype[Any]:
         ArgumentTypeError: value has another dtype, or none.
     """
     dtype = getattr(value, "dtype", None)
-    if dtype == np.uint64 or dtype == np.uint32:
-        return np.dtype(dtype)
+    for word in (np.uint64, np.uint32):
+        if dtype == word:
+            return np.dtype(word)
     raise ArgumentTypeError(
         f"{function}: {name} must have dtype uint64 or uint32, got {dtype or type(value).__name__}"
     )

@@ -67,7 +67,10 @@ def _generate(
     out: Array | None,
 ) -> Array:
     """Check the arguments, allocate and launch."""
-    words = (*_little_endian(function, "key", key, 32), *_little_endian(function, "nonce", nonce, 12))
+    words = (
+        *_little_endian(function, "key", key, 32),
+        *_little_endian(function, "nonce", nonce, 12),
+    )
     per_element = words_per_element(modulus)
     # One thread makes whole blocks: `per_element` of them for every 8 elements, or 16 of 32 bits.
     groups = -(-n // (2 * WORDS_PER_BLOCK if modulus == RING_32 else WORDS_PER_BLOCK))
@@ -76,15 +79,16 @@ def _generate(
             f"{function}: n must be at least 0 and take fewer than 2^32 blocks, got {n}"
         )
     shape = (n,) if out is None or getattr(out, "size", n) != n else out.shape
-    result = target(device, function, "out", out, shape, word_dtype(modulus))
+    result = target(device, function, out, shape, word_dtype(modulus))
     if n == 0:
         return result
-    if modulus != RING_32 and is_power_of_two(modulus):
+    constants: tuple[np.generic, ...] = ()
+    kernel = f"uniform_{domain(modulus)}"
+    if not is_power_of_two(modulus):
+        constants = (np.uint32(per_element), *reciprocal_arguments(modulus))
+    elif modulus != RING_32:
+        # Of any other power of two an element is the low bits of a word.
         kernel, constants = "uniform_ring_u64", (np.uint64(modulus - 1),)
-    else:
-        kernel, constants = f"uniform_{domain(modulus)}", reciprocal_arguments(modulus)
-        if constants:
-            constants = (np.uint32(per_element), *constants)
     arguments = (result, np.uint64(n), *constants, *words)
     device.launch("prg", kernel, grid_1d(groups, THREADS), (THREADS,), arguments)
     return result

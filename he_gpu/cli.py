@@ -1,0 +1,198 @@
+"""The command line: ``he-gpu xor`` runs the main job, ``he-gpu info`` tells what works here.
+
+Layer: cli, the top. Parses, calls the public interface and prints; computes nothing itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import io
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import he_gpu as he
+from he_gpu.backend import unavailable_reason
+from he_gpu.errors import ArgumentValueError, HeGpuError
+from he_gpu.session import PROTOCOLS
+
+INPUTS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+TARGETS = np.array([0.0, 1.0, 1.0, 0.0])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, or 2 where something was refused."""
+    options = _parser().parse_args(arguments)
+    try:
+        run: Callable[[argparse.Namespace], None] = options.run
+        run(options)
+    except (HeGpuError, OSError) as error:
+        print(f"he-gpu {options.command}: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="he-gpu", description="Train models on secret-shared data, on NumPy or CUDA."
+    )
+    parser.add_argument("--version", action="version", version=f"he-gpu {he.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    wide = argparse.ArgumentDefaultsHelpFormatter
+
+    xor = commands.add_parser(
+        "xor",
+        formatter_class=wide,
+        help="learn XOR on secret shares",
+        description="Encrypt, add and decrypt two numbers; then learn XOR on secret shares with "
+        "a linear model on a random ReLU reservoir. All parties run in this process.",
+    )
+    xor.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or emulator")
+    xor.add_argument("--protocol", default="additive", choices=PROTOCOLS, help="sharing scheme")
+    xor.add_argument("--parties", type=int, metavar="N", help="how many (default: 2; plain: 1)")
+    xor.add_argument("--steps", type=int, default=250, help="gradient steps")
+    xor.add_argument("--width", type=int, default=256, help="reservoir features")
+    xor.add_argument("--learning-rate", type=float, default=1e-3, help="step size")
+    xor.add_argument("--log-every", type=int, default=50, help="steps between losses; 0: none")
+    xor.add_argument("--random-state", type=int, default=0, help="seed of the public reservoir")
+    xor.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the loss curve")
+    xor.add_argument("--json", action="store_true", help="print one JSON object instead")
+    xor.set_defaults(run=_xor)
+
+    info = commands.add_parser(
+        "info", help="versions, devices, and what is missing", formatter_class=wide
+    )
+    info.add_argument("--json", action="store_true", help="print one JSON object instead")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _xor(options: argparse.Namespace) -> None:
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        raise ArgumentValueError("--plot needs matplotlib: pip install 'he-gpu[plot]'")
+    x, y = he.encrypt(2, device=options.device), he.encrypt(5, device=options.device)
+    total = he.add(x, y)
+    cipher = {
+        "x": [int(share) for share in x],
+        "y": [int(share) for share in y],
+        "sum": [int(share) for share in total],
+        "decrypted": int(he.decrypt(total)),
+        "two_of_three": int(he.decrypt(*total[:2])),
+    }
+    if not options.json:
+        print(f"x = 2 encrypted: {cipher['x']}")
+        print(f"y = 5 encrypted: {cipher['y']}")
+        print(f"sum of the shares: {cipher['sum']}")
+        print(f"Decrypted result: {cipher['decrypted']}")
+        print(f"Decrypted from two of the three shares: {cipher['two_of_three']}", flush=True)
+
+    model = he.ReservoirRegressor(
+        width=options.width,
+        learning_rate=options.learning_rate,
+        n_steps=options.steps,
+        random_state=options.random_state,
+        log_every=options.log_every,
+    )
+    start = time.perf_counter()
+    with he.Session(options.protocol, parties=options.parties, device=options.device) as session:
+        model.fit(INPUTS, TARGETS)
+        outputs = model.predict(INPUTS).reveal()
+        cost, device, parties = session.cost, session.device, session.parties
+    seconds = time.perf_counter() - start
+
+    predictions = (outputs > 0.5).astype(int).tolist()
+    if options.plot:
+        _plot(model, options.plot)
+    if options.json:
+        result = {
+            "cipher": cipher,
+            "device": device,
+            "protocol": options.protocol,
+            "parties": parties,
+            "loss_steps": model.loss_steps_,
+            "loss_curve": model.loss_curve_,
+            "outputs": outputs.tolist(),
+            "predictions": predictions,
+            "targets": TARGETS.astype(int).tolist(),
+            "seconds": seconds,
+            "rounds": cost.rounds,
+            "bytes_sent": cost.bytes_sent,
+            "dealer_bytes": cost.dealer_bytes,
+        }
+        print(json.dumps(result))
+        return
+    print(
+        f"learning XOR on {options.protocol} shares of {len(parties)} "
+        f"{'party' if len(parties) == 1 else 'parties'} in one process, device {device}"
+    )
+    for step, loss in zip(model.loss_steps_, model.loss_curve_, strict=True):
+        print(f"loss at step {step}: {loss:.3e}")
+    print(
+        f"{options.steps} steps in {seconds:.3f} s, {cost.rounds} rounds, "
+        f"{cost.bytes_sent} bytes sent by each party, {cost.dealer_bytes} by the dealer"
+    )
+    print("targets:", *TARGETS.astype(int))
+    print("predictions:", *predictions)
+
+
+def _plot(model: he.ReservoirRegressor, path: Path) -> None:
+    """Draw the revealed losses; the file appears whole or not at all."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(model.loss_steps_, model.loss_curve_, marker="o")
+    axes.set(title="Learning XOR While Encrypted", xlabel="step", ylabel="sum of squared errors")
+    axes.grid(alpha=0.3)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150)
+    path.write_bytes(picture.getvalue())
+
+
+def _info(options: argparse.Namespace) -> None:
+    versions = {"he-gpu": he.__version__, "Python": platform.python_version()}
+    advice = []
+    for package, command in {
+        "numpy": None,
+        "cryptography": "pip install cryptography  # faster random words",
+        "cupy-cuda13x": None,
+        "cupy-cuda12x": None,
+        "matplotlib": "pip install 'he-gpu[plot]'  # loss curves",
+    }.items():
+        version = _version(package)
+        if version:
+            versions[package] = version
+        elif command:
+            advice.append(command)
+    devices = {name: unavailable_reason(name) for name in ("cpu", "cuda", "emulator")}
+    if options.json:
+        print(json.dumps({"versions": versions, "unavailable": devices, "advice": advice}))
+        return
+    for name, version in versions.items():
+        print(f"{name:14} {version}")
+    print()
+    for name, reason in devices.items():
+        print(f"{name:14} {'works' if reason is None else 'not available: ' + reason}")
+    if advice:
+        print("\noptional:")
+        for command in advice:
+            print(f"  {command}")
+
+
+def _version(package: str) -> Any:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
