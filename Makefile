@@ -46,7 +46,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m pytest bench --benchmark-only $(ARGS)
 
 gpu:
-	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest tests $(ARGS)
+	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest $(ARGS)
 	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest bench/bench_xor.py --benchmark-only
 
 wheel-check: $(VENV)/.test
@@ -55,7 +55,7 @@ wheel-check: $(VENV)/.test
 clean:
 	rm -rf $(VENV) build dist *.egg-info .benchmarks .hypothesis .import_linter_cache \
 	    .mypy_cache .pytest_cache .ruff_cache
-	find he_gpu kernels tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment, three stamps: each says that an extra is installed as pyproject.toml has it.
 # The install is editable, so a changed source needs no new install.

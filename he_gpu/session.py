@@ -42,6 +42,7 @@ class Session:
 
     Every party lives in this process and all shares lie on one device, so a session protects
     nobody from the owner of this process or device: it shows, tests and measures the protocols.
+    It serves one thread at a time, and the process that made it.
 
     Args:
         protocol: "additive" (n out of n shares, a trusted dealer) or "plain" (one party, no

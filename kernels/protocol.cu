@@ -76,7 +76,7 @@ __device__ __forceinline__ void combine(const W* d, u64 d_step, const W* y, cons
     }
 }
 
-// Writes the last rows of low and top: with k bits in a word and r = -sum_p mask[p] - 2^(k-2),
+// Writes the last rows of low and top: with k bits in a word and r = -mask - 2^(k-2),
 // low sums to (r mod 2^(k-1) >> bits) + 2^(k-2-bits), and top to r's top bit at k-1-bits.
 template <class W>
 __device__ __forceinline__ void make_pair(const W* mask, W* low, W* top, u64 n, u32 parties,
@@ -84,8 +84,8 @@ __device__ __forceinline__ void make_pair(const W* mask, W* low, W* top, u64 n, 
     constexpr u32 K = 8 * sizeof(W);
     const u64 last = (parties - 1) * n;
     FOR_EACH_ELEMENT(i, n) {
-        W r = W(0) - (W(1) << (K - 2)), low_rest = 0, top_rest = 0;
-        for (u32 p = 0; p < parties; p++) r -= mask[p * n + i];
+        const W r = W(0) - (W(1) << (K - 2)) - mask[i];
+        W low_rest = 0, top_rest = 0;
         for (u32 p = 0; p + 1 < parties; p++) {
             low_rest -= low[p * n + i];
             top_rest -= top[p * n + i];

@@ -164,7 +164,7 @@ class Dealer:
         """Return the truncation pair of a mask (n, *shape), known here as one word."""
         low = self._draw(mask.shape[0], mask.shape[1:], self._n_parties - 1)
         top = self._draw(mask.shape[0], mask.shape[1:], self._n_parties - 1)
-        self._backend.truncation_pair(mask[None], low, top, drop)
+        self._backend.truncation_pair(mask, low, top, drop)
         return self._by_call(low), self._by_call(top)
 
     def _draw(self, n: int, shape: tuple[int, ...], n_rows: int) -> Array:

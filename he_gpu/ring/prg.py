@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import threading
 import warnings
 from typing import Any, NoReturn
 
@@ -74,6 +75,7 @@ class Prg(_Unique):
         self._key = key
         self._backend = backend
         self._calls = 0
+        self._lock = threading.Lock()
 
     def uniform(self, shape: tuple[int, ...], modulus: int, out: Array | None = None) -> Array:
         """Return fresh uniform elements.
@@ -102,8 +104,9 @@ class Prg(_Unique):
                 f"Prg.uniform: one call yields at most {MAX_BLOCKS} blocks of 64 bytes, "
                 f"shape {shape} takes {blocks}"
             )
-        nonce = self._calls.to_bytes(12, "little")
-        self._calls += 1
+        with self._lock:  # two threads must never take one nonce
+            nonce = self._calls.to_bytes(12, "little")
+            self._calls += 1
         words = self._backend.uniform(self._key, nonce, n, modulus, out=out)
         return words.reshape(shape)
 

@@ -41,14 +41,15 @@ class Descent(NamedTuple):
     weights: np.ndarray  # (width, targets)
 
 
-def gradient_descent(F, y, rate, n_steps):
-    """The definition of the job, in float64."""
+def gradient_descent(F, y, rate, n_steps, step_matrix=None):
+    """The definition of the job, in float64; step_matrix stands for rate F.T."""
     y = y.reshape(len(y), -1)
+    step_matrix = rate * F.T if step_matrix is None else step_matrix
     w = np.zeros((F.shape[1], y.shape[1]))
     residuals = np.empty((n_steps, *y.shape))
     for step in range(n_steps):
         residuals[step] = F @ w - y
-        w = w - rate * (F.T @ residuals[step])
+        w = w - step_matrix @ residuals[step]
     return Descent((residuals**2).sum(axis=(1, 2)), residuals, w)
 
 
@@ -113,26 +114,36 @@ def loss_bound(F, y, rate, n_steps, n_runs=1, step_unit=0.0):
     return encoding + bound
 
 
-def plain_loss_bound(F, y, rate, n_steps):
-    """The same bound for roundings to nearest that conspire, without Gamma; (n_steps,)."""
-    encoding, rate, problem, ideal = _encoding(F, y, rate, n_steps)
+def plain_loss_bound(F, y, rate, n_steps, step_unit=0.0):
+    """The same bound for roundings to nearest that conspire; (n_steps,).
+
+    Where the scaled features are rounded to step_unit, so are those of the encoded problem: to
+    nearest is no matter of chance, and K = F step_matrix is then not symmetric.
+    """
+    encoding, rate, problem, ideal = _encoding(F, y, rate, n_steps, step_unit)
     n, targets = ideal.residuals.shape[1:]
-    kernel = rate * problem @ problem.T
-    power = np.eye(n)  # (I - K)^s, whose column i says what reaches residual i
+    kernel = problem @ _step_matrix(problem, rate, step_unit)
+    power = np.eye(n)  # (I - K)^s, whose row i says what reaches residual i
     reach = np.full(n, RESIDUAL_UNIT / 2)  # bound on |r_t| of sample i
     bound = np.empty(n_steps)
     for t, e in enumerate(ideal.residuals):
         bound[t] = 2 * (np.abs(e) * reach[:, None]).sum() + targets * (reach**2).sum()
-        reach = reach + RESIDUAL_UNIT / 2 * np.abs(kernel @ power).sum(axis=0)
-        reach = reach + WEIGHT_UNIT / 2 * np.abs(problem.T @ power).sum(axis=0)
-        power = power - kernel @ power
+        reach = reach + RESIDUAL_UNIT / 2 * np.abs(power @ kernel).sum(axis=1)
+        reach = reach + WEIGHT_UNIT / 2 * np.abs(power @ problem).sum(axis=1)
+        power = power - power @ kernel
     return encoding + bound
 
 
-def _encoding(F, y, rate, n_steps):
+def _step_matrix(F, rate, step_unit):
+    """What the residuals are multiplied with, (width, n)."""
+    return np.floor(rate * F.T / step_unit + 0.5) * step_unit if step_unit else rate * F.T
+
+
+def _encoding(F, y, rate, n_steps, step_unit=0.0):
     """What encoding does to each loss; and the encoded rate, features and run."""
     y = y.reshape(len(y), -1)
     features, targets, rounded = encoded(F, y, rate)
-    ideal = gradient_descent(features, targets, rounded, n_steps)
+    step_matrix = _step_matrix(features, rounded, step_unit)
+    ideal = gradient_descent(features, targets, rounded, n_steps, step_matrix)
     exact = gradient_descent(F, y, rate, n_steps)
     return np.abs(ideal.losses - exact.losses), rounded, features, ideal

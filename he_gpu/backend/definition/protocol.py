@@ -90,20 +90,19 @@ def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array) -> Array:
 def truncation_pair(mask: Array, low: Array, top: Array, bits: int) -> None:
     """Write the last rows of ``low`` and ``top``, so that they open to what ``mask`` hides.
 
-    Let M be the sum of mask's rows and r = -M - 2^(k-2) mod 2^k. Then low opens to
-    (r mod 2^(k-1) >> bits) + 2^(k-2-bits), and top to the top bit of r, times 2^(k-1-bits).
-    The mask is subtracted when a value v is opened, so v - M = (v + 2^(k-2)) + r.
+    With r = -mask - 2^(k-2) mod 2^k, low opens to (r mod 2^(k-1) >> bits) + 2^(k-2-bits), and top
+    to the top bit of r, times 2^(k-1-bits). The mask is subtracted when a value v is opened, so
+    v - mask = (v + 2^(k-2)) + r.
 
     Args:
-        mask: (parties, *shape) uniform words.
+        mask: (*shape) uniform words, which only the dealer knows whole.
         low: (parties, *shape), uniform but for the last row, which is written.
         top: likewise.
         bits: low bits that the truncation drops, 0 < bits < k - 2.
     """
     word = mask.dtype.type
     k = 8 * mask.dtype.itemsize
-    r = np.negative(reconstruct(mask, 2**k))
-    r = np.subtract(r, word(2 ** (k - 2)))
+    r = np.subtract(np.negative(mask), word(2 ** (k - 2)))
     low_part = np.right_shift(np.bitwise_and(r, word(2 ** (k - 1) - 1)), word(bits))
     complete(low, np.add(low_part, word(2 ** (k - 2 - bits))), len(low) - 1, 2**k)
     top_part = np.left_shift(np.right_shift(r, word(k - 1)), word(k - 1 - bits))

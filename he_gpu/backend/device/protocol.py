@@ -108,15 +108,16 @@ def beaver_combine(device: KernelDevice, d: Array, y: Array, a: Array, e: Array,
 def truncation_pair(device: KernelDevice, mask: Array, low: Array, top: Array, bits: int) -> None:
     """Write the last rows of ``low`` and ``top``, so that they open to what ``mask`` hides."""
     dtype = word_type("truncation_pair", "mask", mask)
-    mask = _shares(device, "truncation_pair", "mask", mask, dtype)
-    low = writable(device, "truncation_pair", "low", low, mask.shape, dtype)
-    top = writable(device, "truncation_pair", "top", top, mask.shape, dtype)
+    shape = stack_of(device, "truncation_pair", "low", low, dtype).shape
+    low = writable(device, "truncation_pair", "low", low, shape, dtype)
+    top = writable(device, "truncation_pair", "top", top, shape, dtype)
+    mask = operand(device, "truncation_pair", "mask", mask, dtype)
+    mask = full(device, "truncation_pair", "mask", mask, shape[1:])
     if any(overlaps(device, *pair) for pair in ((mask, low), (mask, top), (low, top))):
         raise ArgumentValueError("truncation_pair: mask, low and top must not share memory")
-    n = mask.size // len(mask)
-    arguments = (mask, low, top, np.uint64(n), np.uint32(len(mask)))
+    arguments = (mask, low, top, np.uint64(mask.size), np.uint32(len(low)))
     dropped = _bits("truncation_pair", bits, dtype)
-    _launch(device, "truncation_pair", _ring(dtype), n, arguments, (dropped,))
+    _launch(device, "truncation_pair", _ring(dtype), mask.size, arguments, (dropped,))
 
 
 def truncate_finish(

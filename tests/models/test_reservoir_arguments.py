@@ -1,0 +1,236 @@
+"""What fit, predict and transform accept, and what they refuse and say."""
+
+import numpy as np
+import pytest
+
+import he_gpu as he
+from he_gpu.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    DivergenceError,
+    RangeError,
+    SessionClosedError,
+)
+
+X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+Y = np.array([0.0, 1.0, 1.0, 0.0])
+
+
+def small(**parameters):
+    return he.ReservoirRegressor(**({"width": 8, "n_steps": 3, "log_every": 1} | parameters))
+
+
+@pytest.fixture
+def session():
+    with he.Session(device="cpu") as current:
+        yield current
+
+
+@pytest.mark.parametrize("targets", [(), (1,), (3,)])
+@pytest.mark.parametrize("secret_y", [False, True])
+def test_targets_of_each_shape(targets, secret_y, session):
+    y = np.random.default_rng(0).normal(size=(4, *targets))
+    model = small().fit(X, session.share(y) if secret_y else y)
+    assert model.coef_.shape == (*targets, 8)
+    assert model.predict(X).shape == (4, *targets)
+    assert model.loss_curve_[0] == pytest.approx((y**2).sum(), abs=4 * y.size * 2.0**-16)
+
+
+def test_each_target_is_learnt_as_if_alone(session):
+    y = np.random.default_rng(1).normal(size=(4, 3))
+    together = small(log_every=0).fit(X, y).coef_.reveal()
+    for column, weights in zip(y.T, together, strict=True):
+        alone = small(log_every=0).fit(X, column).coef_.reveal()
+        # Three roundings of e and of w each, which move a weight by |rate F| and a unit.
+        F = small().transform(X)
+        tolerance = 2 * 3 * (1e-3 * np.abs(F).sum(axis=0).max() * 2.0**-16 + 2.0**-24)
+        np.testing.assert_allclose(weights, alone, rtol=0, atol=tolerance)
+
+
+def test_lists_and_integers_are_data_too():
+    model = small().fit(X.astype(int).tolist(), [0, 1, 1, 0])
+    assert model.predict([[0, 1]]).shape == (1,)
+    assert model.loss_curve_[0] == 2.0
+
+
+def test_session_by_argument_by_context_and_by_data():
+    given, current = he.Session(device="cpu"), he.Session(device="cpu")
+    with current:
+        assert small().fit(X, Y, session=given).session_ is given
+        assert small().fit(X, Y).session_ is current
+        assert small().fit(X, given.share(Y)).session_ is given
+    assert small().fit(X, given.share(Y), session=given).session_ is given
+    assert isinstance(small().fit(X, Y, session=given).predict(X), he.SecretTensor)
+
+
+def test_a_session_of_its_own_gives_plain_predictions():
+    model = small().fit(X, Y)
+    predicted = model.predict(X)
+    assert type(predicted) is np.ndarray
+    assert predicted.shape == (4,)
+    assert not model.session_.closed
+    assert model.session_.protocol == "additive"
+    np.testing.assert_allclose(predicted, model.transform(X) @ model.coef_.reveal(), atol=2.0**-20)
+
+
+def test_fitting_again_starts_afresh(session):
+    model = small().fit(X, Y)
+    first = model.coef_
+    model.set_params(width=4).fit(X[:, :1], Y[:, None])
+    assert model.coef_.shape == (1, 4)
+    assert model.n_features_in_ == 1
+    assert model.loss_steps_ == [0, 1, 2]
+    assert first.shape == (8,)
+
+
+def test_mixed_sessions_are_refused(session):
+    other = he.Session(device="cpu")
+    with pytest.raises(ArgumentValueError, match="two different sessions"):
+        small().fit(session.share(small().transform(X)), other.share(Y))
+    with pytest.raises(ArgumentValueError, match="two different sessions"):
+        small().fit(X, other.share(Y), session=session)
+    with pytest.raises(ArgumentTypeError, match="session must be a Session, got str"):
+        small().fit(X, Y, session="alice")
+
+
+def test_a_closed_session_is_refused():
+    session = he.Session(device="cpu")
+    model = small().fit(X, Y, session=session)
+    session.close()
+    with pytest.raises(SessionClosedError, match="fit"):
+        small().fit(X, Y, session=session)
+    with pytest.raises(RuntimeError, match="closed"):
+        model.predict(X)
+
+
+def test_a_ring_too_small_for_the_weights_is_refused():
+    with he.Session(modulus=2**32, frac_bits=8, device="cpu"):  # noqa: SIM117
+        with pytest.raises(ArgumentValueError, match=r"modulus must be 2\*\*64"):
+            small().fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"width": 0}, ArgumentValueError, "width must be at least 1, got 0"),
+        ({"width": 8.0}, ArgumentTypeError, "width must be an integer, got float"),
+        ({"width": True}, ArgumentTypeError, "width must be an integer, got bool"),
+        ({"n_steps": -1}, ArgumentValueError, "n_steps must be at least 0, got -1"),
+        ({"n_steps": "9"}, ArgumentTypeError, "n_steps must be an integer, got str"),
+        ({"log_every": -5}, ArgumentValueError, "log_every must be at least 0, got -5"),
+        ({"log_every": None}, ArgumentTypeError, "log_every must be an integer"),
+        ({"learning_rate": 0}, ArgumentValueError, "learning_rate must be > 0, got 0"),
+        ({"learning_rate": -1e-3}, ArgumentValueError, "learning_rate must be > 0, got -0.001"),
+        ({"learning_rate": np.nan}, ArgumentValueError, "learning_rate must be finite, got nan"),
+        ({"learning_rate": np.inf}, ArgumentValueError, "learning_rate must be finite, got inf"),
+        ({"learning_rate": "fast"}, ArgumentTypeError, "learning_rate must hold real numbers"),
+        ({"learning_rate": [1e-3]}, ArgumentValueError, "learning_rate must be > 0"),
+    ],
+)
+def test_bad_parameters_are_named_by_fit(parameters, error, message):
+    model = small(**parameters)  # storing is free; fit checks, as scikit-learn wants it
+    with pytest.raises(error, match=message):
+        model.fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("features", "targets", "error", "message"),
+    [
+        (X[0], Y, ArgumentValueError, r"X must be 2-d \(n, n_features\), got shape \(2,\)"),
+        (X[None], Y, ArgumentValueError, "X must be 2-d"),
+        (X, Y[:3], ArgumentValueError, r"y must have shape \(4,\) or \(4, n_targets\), got \(3,\)"),
+        (X, 1.0, ArgumentValueError, "y must have shape"),
+        (X, Y.reshape(2, 2, 1), ArgumentValueError, "y must have shape"),
+        (X, np.empty((4, 0)), ArgumentValueError, "at least one sample and one target"),
+        (np.empty((0, 2)), np.empty(0), ArgumentValueError, "at least one sample"),
+        (X + np.nan, Y, ArgumentValueError, "X must be finite, got nan"),
+        (X, Y - np.inf, ArgumentValueError, "y must be finite, got -inf"),
+        (X + 1j, Y, ArgumentTypeError, "X must hold real numbers"),
+        (X, ["a", "b", "b", "a"], ArgumentTypeError, "y must hold real numbers"),
+        ([[0, 1], [1]], [0, 1], ArgumentValueError, "X is no array"),
+        (X, Y * 2.0**30, RangeError, r"\|x\| < 2\*\*30"),
+    ],
+)
+def test_bad_data_are_refused(features, targets, error, message, session):
+    with pytest.raises(error, match=message):
+        small().fit(features, targets)
+
+
+def test_secret_features_of_another_width_are_refused(session):
+    with pytest.raises(ArgumentValueError, match=r"features must have shape \(n, 8\), got \(4, 2\)"):
+        small().fit(session.share(X), Y)
+    model = small().fit(X, Y)
+    with pytest.raises(ArgumentValueError, match=r"\(n, 8\), got \(4, 2\)"):
+        model.predict(session.share(X))
+    with pytest.raises(ArgumentValueError, match=r"\(n, 8\), got \(8,\)"):
+        model.predict(session.share(np.zeros(8)))
+
+
+def test_predict_and_transform_check_their_input(session):
+    with pytest.raises(ValueError, match="not fitted"):
+        small().predict(X)
+    with pytest.raises(ValueError, match="not fitted"):
+        small().score(X, Y)
+    model = small().fit(X, Y)
+    for function in (model.predict, model.transform):
+        with pytest.raises(ArgumentValueError, match="X has 3 features, but .* 2 features"):
+            function(np.zeros((1, 3)))
+        with pytest.raises(ArgumentValueError, match="X must be 2-d"):
+            function(X[0])
+    with pytest.raises(ArgumentTypeError, match="plaintext"):
+        model.transform(session.share(X))
+
+
+def test_random_state():
+    np.testing.assert_array_equal(small().transform(X), small(random_state=0).transform(X))
+    assert np.any(small(random_state=1).transform(X) != small().transform(X))
+    fresh = small(random_state=None)
+    with pytest.raises(ArgumentValueError, match="no reservoir before fit"):
+        fresh.transform(X)
+    first = fresh.fit(X, Y).transform(X)
+    np.testing.assert_array_equal(first, fresh.transform(X))
+    assert np.any(first != fresh.fit(X, Y).transform(X))
+
+
+class TestLearningRate:
+    """Gradient descent converges below 2 / (largest eigenvalue of F.T F), and only there."""
+
+    def limit(self, F):
+        return 2 / np.linalg.eigvalsh(F.T @ F)[-1]
+
+    def test_one_that_must_diverge_is_refused_with_the_largest_safe_one(self, session):
+        limit = self.limit(small().transform(X))
+        with pytest.raises(ArgumentValueError, match="must diverge") as caught:
+            small(learning_rate=limit * 1.0001).fit(X, Y)
+        assert float(str(caught.value).split()[-1]) == pytest.approx(limit, rel=1e-5)
+        assert f"{limit * 1.0001:g}" in str(caught.value)
+
+    def test_one_just_below_works(self, session):
+        F = small().transform(X)
+        model = small(learning_rate=self.limit(F) * 0.999, n_steps=200, log_every=10).fit(X, Y)
+        losses = np.array(model.loss_curve_)
+        # Each step, rounding adds at most a unit to each of 4 residuals; none grows by itself.
+        assert np.all(losses <= (np.sqrt(losses[0]) + 2 * np.arange(0, 200, 10) * 2.0**-15) ** 2)
+
+    def test_more_samples_than_features(self, session):
+        inputs = np.random.default_rng(0).normal(size=(50, 2))
+        model = small(width=3)
+        limit = self.limit(model.transform(inputs))
+        with pytest.raises(ArgumentValueError, match=f"below {limit:.6g}"):
+            model.set_params(learning_rate=limit * 1.01).fit(inputs, inputs[:, 0])
+        model.set_params(learning_rate=limit * 0.99).fit(inputs, inputs[:, 0])
+
+    def test_divergence_on_secret_features_stops_at_a_revealed_loss(self, session):
+        F = small().transform(X)
+        model = small(learning_rate=self.limit(F) * 1.5, n_steps=100, log_every=5)
+        with pytest.raises(DivergenceError, match=r"loss .* at step \d+ is above") as caught:
+            model.fit(session.share(F), session.share(Y))
+        assert isinstance(caught.value, ArithmeticError)
+        assert f"at step {model.loss_steps_[-1]} " in str(caught.value)
+        assert len(model.loss_steps_) < 20
+        assert model.loss_curve_[-1] > model.loss_curve_[0]
+
+    def test_zero_features_accept_any_rate(self, session):
+        model = small(learning_rate=1e3).fit(np.zeros((4, 2)), Y)
+        np.testing.assert_array_equal(model.coef_.reveal(), np.zeros(8))
+        assert model.loss_curve_ == [2.0, 2.0, 2.0]
