@@ -30,6 +30,7 @@ class Backend:
         name: the device's name.
         xp: the array module, numpy or cupy.
         is_host: whether its arrays are NumPy arrays.
+        takes_strides: whether operations read strided operands without copying them first.
     """
 
     add: Callable[..., Array]
@@ -51,6 +52,7 @@ class Backend:
         self.name = name
         self.xp = xp
         self.is_host = xp is np
+        self.takes_strides = name == "cpu"
         for operation, function in operations.items():
             setattr(self, operation, function)
 

@@ -16,7 +16,7 @@ import numpy as np
 from he_gpu.backend import Array, Backend, word_dtype
 from he_gpu.ring import KeyRing
 
-BULK_BYTES = 2**20
+BULK_BYTES = 2**21
 """Correlations made ahead in one go fill about this much memory."""
 
 _numbers = count()
@@ -175,9 +175,10 @@ class Dealer:
         return stack
 
     def _by_call(self, stack: Array) -> Array:
-        """Return (n, hosted parties, *shape): one contiguous stack for each call."""
+        """Return (n, hosted parties, *shape): one stack for each call."""
         xp = self._backend.xp
-        return xp.ascontiguousarray(xp.moveaxis(stack[self._rows], 0, 1))
+        stacks = xp.moveaxis(stack[self._rows], 0, 1)
+        return stacks if self._backend.takes_strides else xp.ascontiguousarray(stacks)
 
 
 def _name(mask: DealerMask | tuple[int, ...]) -> Any:

@@ -150,7 +150,9 @@ def test_device_packs_words_only_where_addresses_allow(kernel_device, modulus):
     host = some_words(rng, 64, modulus)
     words = kernel_device.xp.asarray(host)
     for start, other in itertools.product(range(5), repeat=2):
-        result = launcher.add(kernel_device, words[start:41], words[other : 41 - start + other], modulus)
+        result = launcher.add(
+            kernel_device, words[start:41], words[other : 41 - start + other], modulus
+        )
         expected = definition.add(host[start:41], host[other : 41 - start + other], modulus)
         assert_same(result, expected)
 

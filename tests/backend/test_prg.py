@@ -23,9 +23,7 @@ NONCE = bytes(range(12))
 def block_of(keystream, vector):
     """The block of a vector, from a keystream function of (key, nonce, n_words)."""
     counter = vector["counter"]
-    words = keystream(
-        bytes.fromhex(vector["key"]), bytes.fromhex(vector["nonce"]), 8 * counter + 8
-    )
+    words = keystream(bytes.fromhex(vector["key"]), bytes.fromhex(vector["nonce"]), 8 * counter + 8)
     assert words.shape == (8 * counter + 8,)
     assert words.dtype == np.uint64
     return to_host(words)[8 * counter :].astype("<u8").tobytes().hex()

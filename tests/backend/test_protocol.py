@@ -1,0 +1,244 @@
+"""Steps on share stacks: definitions equal Python's integers, kernels equal the definitions."""
+
+import numpy as np
+import pytest
+
+from he_gpu.backend.definition import protocol as definition
+from he_gpu.backend.definition.words import RING_32, RING_64, word_dtype
+from he_gpu.backend.device import protocol as launcher
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError
+from tests.backend.ring_words import (
+    MODULI,
+    SIZES,
+    WRAPPING,
+    assert_same,
+    ints,
+    some_words,
+    to_host,
+)
+
+PARTIES = (1, 2, 3, 5)
+DEVICE_MODULI = (501337, 2**32, 2**63, 2**64)
+
+
+def totals(stack, modulus):
+    """The sum over the party axis by Python's integers, flat."""
+    return [sum(column) % modulus for column in zip(*map(ints, stack), strict=True)]
+
+
+@pytest.mark.parametrize("modulus", MODULI)
+@pytest.mark.parametrize("parties", PARTIES)
+def test_definition_of_sums(parties, modulus):
+    rng = np.random.default_rng(parties)
+    stack = some_words(rng, (parties, 40, 50), modulus)
+    secret = some_words(rng, (40, 50), modulus)
+    opened = definition.reconstruct(stack, modulus)
+    assert opened.dtype == word_dtype(modulus)
+    assert ints(opened) == totals(stack, modulus)
+    for row in range(parties):
+        completed = stack.copy()
+        definition.complete(completed, secret, row, modulus)
+        assert totals(completed, modulus) == ints(secret)
+        others = np.arange(parties) != row
+        assert_same(completed[others], stack[others])
+    for lead in (0, 1):
+        result = definition.add_public(stack, secret[0], lead, modulus)
+        public = [lead * word for word in ints(np.broadcast_to(secret[0], (40, 50)))]
+        expected = [(x + y) % modulus for x, y in zip(ints(stack[0]), public, strict=True)]
+        assert ints(result[0]) == expected
+        assert_same(result[1:], stack[1:])
+
+
+@pytest.mark.parametrize("modulus", WRAPPING)
+@pytest.mark.parametrize("parties", PARTIES)
+def test_definition_of_beavers_product(parties, modulus):
+    rng = np.random.default_rng(parties)
+    x, y, a, b = (some_words(rng, (parties, 500), modulus) for _ in range(4))
+    product = [p * q % modulus for p, q in zip(totals(a, modulus), totals(b, modulus), strict=True)]
+    c = some_words(rng, (parties, 500), modulus)
+    definition.complete(c, np.array(product, word_dtype(modulus)), parties - 1, modulus)
+    d, e = definition.open_masked(x, a), definition.open_masked(y, b)
+    pairs = zip(totals(x, modulus), totals(a, modulus), strict=True)
+    assert ints(d) == [(p - q) % modulus for p, q in pairs]
+    pairs = zip(totals(x, modulus), totals(y, modulus), strict=True)
+    result = definition.beaver_combine(d, y, a, e, c)
+    assert totals(result, modulus) == [p * q % modulus for p, q in pairs]
+
+
+def truncation_values(rng, k):
+    """Values of the whole range -2^(k-2) <= v < 2^(k-2), its ends among them."""
+    bound = 2 ** (k - 2)
+    ends = [-bound, 1 - bound, -65537, -65536, -1, 0, 1, 65535, 65536, bound - 2, bound - 1]
+    return ends + [int(v) for v in rng.integers(-bound, bound, size=2000)]
+
+
+@pytest.mark.parametrize("modulus", WRAPPING)
+@pytest.mark.parametrize("parties", PARTIES)
+@pytest.mark.parametrize("bits", [1, 16, 29])
+def test_definition_of_truncation(parties, bits, modulus):
+    rng = np.random.default_rng(parties)
+    k = modulus.bit_length() - 1
+    values = truncation_values(rng, k)
+    shape = (parties, len(values))
+    masks, low, top = (some_words(rng, shape, modulus) for _ in range(3))
+    definition.truncation_pair(definition.reconstruct(masks, modulus), low, top, bits)
+    hidden = [(-m - 2 ** (k - 2)) % modulus for m in totals(masks, modulus)]
+    half = 2 ** (k - 1)
+    assert totals(low, modulus) == [(r % half >> bits) + 2 ** (k - 2 - bits) for r in hidden]
+    assert totals(top, modulus) == [r // half << (k - 1 - bits) for r in hidden]
+
+    shares = some_words(rng, shape, modulus)
+    words = np.array([v % modulus for v in values], word_dtype(modulus))
+    definition.complete(shares, words, 0, modulus)
+    opened = definition.open_masked(shares, masks)
+    result = definition.truncate_finish(opened, low, top, bits, lead=1)
+    for v, r, word, total in zip(
+        values, hidden, ints(opened), totals(result, modulus), strict=True
+    ):
+        rounded_up = word % 2**bits < r % 2**bits
+        assert total == ((v >> bits) + rounded_up) % modulus
+    other = definition.truncate_finish(opened, low, top, bits, lead=0)
+    assert_same(other[1:], result[1:])
+    public = [word >> bits for word in ints(opened)]
+    without = [(x - y) % modulus for x, y in zip(ints(result[0]), public, strict=True)]
+    assert ints(other[0]) == without
+
+
+@pytest.mark.parametrize("modulus", DEVICE_MODULI)
+@pytest.mark.parametrize("parties", PARTIES)
+@pytest.mark.parametrize("n", SIZES)
+def test_device_sums(kernel_device, n, parties, modulus):
+    rng = np.random.default_rng(n)
+    xp = kernel_device.xp
+    stack, secret = some_words(rng, (parties, n), modulus), some_words(rng, n, modulus)
+    on_device, secret_on_device = xp.asarray(stack), xp.asarray(secret)
+    result = launcher.reconstruct(kernel_device, on_device, modulus)
+    assert_same(result, definition.reconstruct(stack, modulus))
+    out = xp.empty_like(result)
+    assert launcher.reconstruct(kernel_device, on_device, modulus, out=out) is out
+    assert_same(out, result if xp is np else result.get())
+    for lead in (0, 1):
+        for public in (secret, secret[:1]):
+            result = launcher.add_public(
+                kernel_device, on_device, xp.asarray(public), lead, modulus
+            )
+            assert_same(result, definition.add_public(stack, public, lead, modulus))
+    for row in range(parties):
+        expected, completed = stack.copy(), xp.asarray(stack.copy())
+        definition.complete(expected, secret, row, modulus)
+        assert launcher.complete(kernel_device, completed, secret_on_device, row, modulus) is None
+        assert_same(completed, expected)
+
+
+@pytest.mark.parametrize("modulus", WRAPPING)
+@pytest.mark.parametrize("parties", PARTIES)
+@pytest.mark.parametrize("n", SIZES)
+def test_device_fused_steps(kernel_device, n, parties, modulus):
+    rng = np.random.default_rng(n)
+    xp = kernel_device.xp
+    y, a, c, low, top = (some_words(rng, (parties, n), modulus) for _ in range(5))
+    d, e = some_words(rng, n, modulus), some_words(rng, n, modulus)
+    result = launcher.open_masked(kernel_device, xp.asarray(y), xp.asarray(a))
+    assert_same(result, definition.open_masked(y, a))
+    for public in ((d, e), (d[:1], e), (d, e[:1])):
+        words = (public[0], y, a, public[1], c)
+        result = launcher.beaver_combine(kernel_device, *map(xp.asarray, words))
+        assert_same(result, definition.beaver_combine(*words))
+    for bits in (1, 16, modulus.bit_length() - 4):
+        low_on_device, top_on_device = xp.asarray(low.copy()), xp.asarray(top.copy())
+        launcher.truncation_pair(kernel_device, xp.asarray(e), low_on_device, top_on_device, bits)
+        definition.truncation_pair(e, low, top, bits)
+        assert_same(low_on_device, low)
+        assert_same(top_on_device, top)
+        for lead in (0, 1):
+            result = launcher.truncate_finish(
+                kernel_device, xp.asarray(d), low_on_device, top_on_device, bits, lead
+            )
+            assert_same(result, definition.truncate_finish(d, low, top, bits, lead))
+
+
+@pytest.mark.parametrize("modulus", WRAPPING)
+@pytest.mark.parametrize("shape", [(), (1,), (4, 6), (2, 3, 5)])
+def test_device_on_shapes_broadcasts_and_strides(kernel_device, shape, modulus):
+    rng = np.random.default_rng(3)
+    xp = kernel_device.xp
+    y, a, c = (some_words(rng, (3, *shape), modulus) for _ in range(3))
+    publics = [some_words(rng, (), modulus), some_words(rng, shape[-1:], modulus)]
+    if len(shape) > 1:
+        publics += [some_words(rng, (*shape[:-1], 1), modulus), some_words(rng, shape, modulus)]
+    for d in publics:
+        words = (d, y, a, publics[-1], c)
+        result = launcher.beaver_combine(kernel_device, *map(xp.asarray, words))
+        assert_same(result, definition.beaver_combine(*words))
+        result = launcher.add_public(kernel_device, xp.asarray(y), xp.asarray(d), 1, modulus)
+        assert_same(result, definition.add_public(y, d, 1, modulus))
+    turned, axes = xp.asarray(y).T, np.transpose(y)
+    if len(shape) > 1:
+        assert_same(
+            launcher.reconstruct(kernel_device, turned, modulus),
+            definition.reconstruct(axes, modulus),
+        )
+        reversed_rows = launcher.open_masked(kernel_device, xp.asarray(y)[::-1], xp.asarray(a))
+        assert_same(reversed_rows, definition.open_masked(y[::-1], a))
+    low, top = xp.asarray(y.copy()), xp.asarray(a.copy())
+    word = some_words(rng, shape, modulus)
+    launcher.truncation_pair(kernel_device, xp.asarray(word), low, top, 7)
+    definition.truncation_pair(word, y, a, 7)
+    assert_same(low, y)
+    assert_same(top, a)
+    result = launcher.truncate_finish(kernel_device, xp.asarray(word), low, top, 7, 1)
+    assert_same(result, definition.truncate_finish(word, y, a, 7, 1))
+
+
+@pytest.mark.parametrize("modulus", DEVICE_MODULI)
+def test_device_may_write_over_what_it_reads(kernel_device, modulus):
+    rng = np.random.default_rng(4)
+    stack = some_words(rng, (3, 1025), modulus)
+    on_device = kernel_device.xp.asarray(stack.copy())
+    launcher.reconstruct(kernel_device, on_device, modulus, out=on_device[1])
+    assert_same(on_device[1], definition.reconstruct(stack, modulus))
+    on_device = kernel_device.xp.asarray(stack.copy())
+    launcher.complete(kernel_device, on_device, on_device[2], 2, modulus)
+    expected = stack.copy()
+    definition.complete(expected, stack[2].copy(), 2, modulus)
+    assert_same(on_device, expected)
+
+
+def test_device_refuses(kernel_device):
+    xp = kernel_device.xp
+    stack = xp.zeros((3, 8), np.uint64)
+    word = xp.zeros(8, np.uint64)
+    with pytest.raises(ArgumentTypeError, match="reconstruct: stack must have dtype uint32, got"):
+        launcher.reconstruct(kernel_device, stack, RING_32)
+    with pytest.raises(ArgumentTypeError, match="reconstruct: stack must be an array of .*, got"):
+        launcher.reconstruct(kernel_device, to_host(stack).tolist(), RING_64)
+    for empty in (xp.zeros((0, 8), np.uint64), xp.zeros((), np.uint64)):
+        with pytest.raises(ArgumentValueError, match=r"reconstruct: stack must have shape \(par"):
+            launcher.reconstruct(kernel_device, empty, RING_64)
+    with pytest.raises(ArgumentValueError, match=r"reconstruct: out must have shape \(8,\), got"):
+        launcher.reconstruct(kernel_device, stack, RING_64, out=word[:7])
+    with pytest.raises(ArgumentValueError, match=r"complete: row must be in \[0, 3\), got 3"):
+        launcher.complete(kernel_device, stack, word, 3, RING_64)
+    with pytest.raises(ArgumentValueError, match="complete: stack must be an aligned, C-contig"):
+        launcher.complete(kernel_device, stack[:, ::2], word[:4], 0, RING_64)
+    with pytest.raises(ArgumentValueError, match=r"complete: total must broadcast to \(8,\), got"):
+        launcher.complete(kernel_device, stack, word[:3], 0, RING_64)
+    with pytest.raises(ArgumentValueError, match="add_public: lead must be 0 or 1, got 2"):
+        launcher.add_public(kernel_device, stack, word, 2, RING_64)
+    with pytest.raises(ArgumentValueError, match=r"add_public: public must broadcast to \(8,\)"):
+        launcher.add_public(kernel_device, stack, stack, 1, RING_64)
+    with pytest.raises(ArgumentTypeError, match="open_masked: stack must have dtype uint64 or"):
+        launcher.open_masked(kernel_device, stack.astype(np.int64), stack)
+    with pytest.raises(ArgumentTypeError, match="open_masked: mask must have dtype uint64, got"):
+        launcher.open_masked(kernel_device, stack, stack.astype(np.uint32))
+    with pytest.raises(ArgumentTypeError, match="beaver_combine: e must have dtype uint64, got"):
+        launcher.beaver_combine(kernel_device, word, stack, stack, word.astype(np.uint32), stack)
+    with pytest.raises(ArgumentValueError, match=r"truncation_pair: bits must be in \(0, 62\), g"):
+        launcher.truncation_pair(kernel_device, word, stack, stack.copy(), 62)
+    with pytest.raises(ArgumentValueError, match="truncation_pair: mask, low and top must not sh"):
+        launcher.truncation_pair(kernel_device, word, stack, stack, 16)
+    with pytest.raises(ArgumentValueError, match="truncation_pair: mask, low and top must not sh"):
+        launcher.truncation_pair(kernel_device, stack[2], stack, stack.copy(), 16)
+    with pytest.raises(ArgumentValueError, match=r"truncate_finish: bits must be in \(0, 30\), g"):
+        small = stack.astype(np.uint32)
+        launcher.truncate_finish(kernel_device, small[0], small, small, 30, 1)
