@@ -219,6 +219,18 @@ def test_device_writes_out(kernel_device, kernel, modulus):
 
 
 @pytest.mark.usefixtures("require_emulator")
+@pytest.mark.parametrize("order", ["forward", "reverse", "random"])
+def test_a_block_strides_over_batches(kernel, order, monkeypatch):
+    monkeypatch.setattr(launcher, "MAX_GRID", (2**31 - 1, 2, 1))
+    rng = np.random.default_rng(11)
+    device = emulator.Emulator(order=order, seed=11)
+    for modulus in (RING_64, 501337):
+        a, b = some_words(rng, (5, 9, 40), modulus), some_words(rng, (5, 40, 9), modulus)
+        check(device, a, b, modulus)
+        check(device, a.swapaxes(1, 2), b[:, :9], modulus)
+
+
+@pytest.mark.usefixtures("require_emulator")
 def test_the_choice_of_kernel_follows_the_shape():
     device = emulator.device()
     cases = {
@@ -240,7 +252,7 @@ def test_device_refuses(kernel_device):
         launcher.matmul(kernel_device, a, a.T.astype(np.int64), RING_64)
     with pytest.raises(ArgumentTypeError, match="matmul: a must have dtype uint32, got uint64"):
         launcher.matmul(kernel_device, a, a.T, RING_32)
-    with pytest.raises(ArgumentTypeError, match="matmul: a must be an array of .*, got builtins"):
+    with pytest.raises(ArgumentTypeError, match=r"matmul: a must be an array of .*, got builtins"):
         launcher.matmul(kernel_device, [[1]], a, RING_64)
     for b in (a, a[0]):
         with pytest.raises(ArgumentValueError, match=r"matmul: a and b must have shapes .* got"):

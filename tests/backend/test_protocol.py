@@ -210,7 +210,7 @@ def test_device_refuses(kernel_device):
     word = xp.zeros(8, np.uint64)
     with pytest.raises(ArgumentTypeError, match="reconstruct: stack must have dtype uint32, got"):
         launcher.reconstruct(kernel_device, stack, RING_32)
-    with pytest.raises(ArgumentTypeError, match="reconstruct: stack must be an array of .*, got"):
+    with pytest.raises(ArgumentTypeError, match=r"reconstruct: stack must be an array of .*, got"):
         launcher.reconstruct(kernel_device, to_host(stack).tolist(), RING_64)
     for empty in (xp.zeros((0, 8), np.uint64), xp.zeros((), np.uint64)):
         with pytest.raises(ArgumentValueError, match=r"reconstruct: stack must have shape \(par"):
@@ -239,6 +239,6 @@ def test_device_refuses(kernel_device):
         launcher.truncation_pair(kernel_device, word, stack, stack, 16)
     with pytest.raises(ArgumentValueError, match="truncation_pair: mask, low and top must not sh"):
         launcher.truncation_pair(kernel_device, stack[2], stack, stack.copy(), 16)
+    small = stack.astype(np.uint32)
     with pytest.raises(ArgumentValueError, match=r"truncate_finish: bits must be in \(0, 30\), g"):
-        small = stack.astype(np.uint32)
         launcher.truncate_finish(kernel_device, small[0], small, small, 30, 1)

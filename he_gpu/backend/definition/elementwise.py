@@ -52,9 +52,11 @@ def wide_product(a: Array, b: Array) -> tuple[Array, Array]:
     """Return the high and the low 64-bit word of the 128-bit products ``a * b``."""
     a_low, a_high = np.bitwise_and(a, _LOW_HALF), np.right_shift(a, _HALF_BITS)
     b_low, b_high = np.bitwise_and(b, _LOW_HALF), np.right_shift(b, _HALF_BITS)
-    middle = np.multiply(a_high, b_low) + np.right_shift(np.multiply(a_low, b_low), _HALF_BITS)
-    cross = np.multiply(a_low, b_high) + np.bitwise_and(middle, _LOW_HALF)
-    high = np.multiply(a_high, b_high) + np.right_shift(middle, _HALF_BITS)
+    # Ufuncs throughout, because NumPy's operators warn where a 0-d operand wraps.
+    low = np.multiply(a_low, b_low)
+    middle = np.add(np.multiply(a_high, b_low), np.right_shift(low, _HALF_BITS))
+    cross = np.add(np.multiply(a_low, b_high), np.bitwise_and(middle, _LOW_HALF))
+    high = np.add(np.multiply(a_high, b_high), np.right_shift(middle, _HALF_BITS))
     return np.add(high, np.right_shift(cross, _HALF_BITS)), np.multiply(a, b)
 
 
@@ -68,8 +70,8 @@ def reduce_wide(high: Array, low: Array, modulus: int, out: Array | None = None)
     lower = np.left_shift(low, shift)
     quotient, fraction = wide_product(upper, np.uint64(constants.inverse))
     fraction = np.add(fraction, lower)
-    quotient = quotient + upper + np.less(fraction, lower) + _ONE
+    quotient = np.add(np.add(quotient, upper), np.add(np.less(fraction, lower), _ONE))
     rest = np.subtract(lower, np.multiply(quotient, divisor))
-    rest = np.where(np.greater(rest, fraction), rest + divisor, rest)
-    rest = np.where(np.greater_equal(rest, divisor), rest - divisor, rest)
+    rest = np.where(np.greater(rest, fraction), np.add(rest, divisor), rest)
+    rest = np.where(np.greater_equal(rest, divisor), np.subtract(rest, divisor), rest)
     return np.right_shift(rest, shift, out=out)

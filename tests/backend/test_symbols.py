@@ -1,0 +1,134 @@
+"""Every kernel of `kernels/` runs on the emulator, in every order and under the sanitizers.
+
+One table of calls reaches all symbols and compares each result with the NumPy definition. A
+kernel that no call reaches fails here, so a new kernel needs an entry.
+"""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from he_gpu.backend import emulator, loader
+from he_gpu.backend.definition import elementwise, matmul, prg, protocol
+from he_gpu.backend.definition.words import RING_32, RING_64
+from he_gpu.backend.device import elementwise as device_elementwise
+from he_gpu.backend.device import matmul as device_matmul
+from he_gpu.backend.device import prg as device_prg
+from he_gpu.backend.device import protocol as device_protocol
+from tests.backend.ring_words import WRAPPING, assert_same, some_words
+
+pytestmark = pytest.mark.usefixtures("require_emulator")
+
+MODULI = (RING_64, RING_32, 501337, 2**63 - 25)
+KEY, NONCE = bytes(range(32)), bytes(12)
+
+
+def elementwise_calls(device, rng, modulus):
+    # 37 words: packs, a tail, and more than one row.
+    a, b = some_words(rng, (3, 37), modulus), some_words(rng, (37,), modulus)
+    for name in ("add", "sub", "mul"):
+        for x, y in ((a, a), (a, b), (b, a), (a, a[:, :1]), (a.T, a.T)):
+            result = getattr(device_elementwise, name)(device, x, y, modulus)
+            assert_same(result, getattr(elementwise, name)(x, y, modulus))
+    assert_same(device_elementwise.neg(device, a, modulus), elementwise.neg(a, modulus))
+
+
+def prg_calls(device, rng, modulus):
+    for n in (1, 37, 2100):
+        words = prg.keystream(KEY, NONCE, prg.n_keystream_words(n, modulus))
+        result = device_prg.uniform(device, KEY, NONCE, n, modulus)
+        assert_same(result, prg.uniform(words, n, modulus))
+    assert_same(device_prg.keystream(device, KEY, NONCE, 9), prg.keystream(KEY, NONCE, 9))
+
+
+def matmul_calls(device, rng, modulus):
+    shapes = (
+        (9, 40, 1),  # thin, along the inner dimension
+        (2, 5, 40),  # thin, transposed
+        (33, 17, 35),  # small tiles with ragged edges
+        (64 * 11 + 1, 17, 64 * 11 + 3),  # large tiles with ragged edges
+    )
+    for m, k, n in shapes:
+        a, b = some_words(rng, (m, k), modulus), some_words(rng, (k, n), modulus)
+        add = some_words(rng, n, modulus)
+        result = device_matmul.matmul(device, a, b, modulus, add=add)
+        assert_same(result, matmul.matmul(a, b, modulus, add=add))
+    a, b = some_words(rng, (2, 9, 20), modulus), some_words(rng, (2, 9, 12), modulus)
+    for x, y in ((a.swapaxes(1, 2), b), (a.swapaxes(1, 2), b[:, :, :1])):
+        assert_same(device_matmul.matmul(device, x, y, modulus), matmul.matmul(x, y, modulus))
+
+
+def protocol_calls(device, rng, modulus):
+    stack, total = some_words(rng, (3, 300), modulus), some_words(rng, 300, modulus)
+    result = device_protocol.reconstruct(device, stack, modulus)
+    assert_same(result, protocol.reconstruct(stack, modulus))
+    for public in (total, total[:1]):
+        result = device_protocol.add_public(device, stack, public, 1, modulus)
+        assert_same(result, protocol.add_public(stack, public, 1, modulus))
+    completed, expected = stack.copy(), stack.copy()
+    device_protocol.complete(device, completed, total, 1, modulus)
+    protocol.complete(expected, total, 1, modulus)
+    assert_same(completed, expected)
+    if modulus not in WRAPPING:
+        return
+    y, a, c = (some_words(rng, (3, 300), modulus) for _ in range(3))
+    assert_same(device_protocol.open_masked(device, y, a), protocol.open_masked(y, a))
+    words = (total, y, a, total[:1], c)
+    result = device_protocol.beaver_combine(device, *words)
+    assert_same(result, protocol.beaver_combine(*words))
+    low, top, expected_low, expected_top = y.copy(), a.copy(), y.copy(), a.copy()
+    device_protocol.truncation_pair(device, total, low, top, 16)
+    protocol.truncation_pair(total, expected_low, expected_top, 16)
+    assert_same(low, expected_low)
+    assert_same(top, expected_top)
+    result = device_protocol.truncate_finish(device, total, low, top, 16, 1)
+    assert_same(result, protocol.truncate_finish(total, low, top, 16, 1))
+
+
+CALLS = {
+    "elementwise": elementwise_calls,
+    "matmul": matmul_calls,
+    "prg": prg_calls,
+    "protocol": protocol_calls,
+}
+
+
+def test_every_family_has_calls():
+    assert set(CALLS) == set(loader.families())
+
+
+@pytest.mark.parametrize("family", CALLS)
+@pytest.mark.parametrize("order", ["forward", "reverse", "random"])
+def test_every_symbol_runs(family, order):
+    # Sanitizers, if any, come from the environment, as the test below sets it.
+    device = emulator.Emulator(order=order, seed=7)
+    before = Counter(emulator.launches)
+    rng = np.random.default_rng(1)
+    for modulus in MODULI:
+        CALLS[family](device, rng, modulus)
+    ran = emulator.launches - before
+    assert set(loader.load(family).kernels) == set(ran)
+
+
+def test_every_symbol_runs_under_the_sanitizers():
+    if "HE_GPU_EMULATOR_SANITIZERS" in os.environ:
+        pytest.skip("this process already runs with the sanitizers that the environment chose")
+    environment = os.environ | emulator.sanitizer_environment("address,undefined")
+    environment |= {"HE_GPU_REQUIRE_EMULATOR": "1", "HE_GPU_REQUIRE_CUDA": "0"}
+    wanted = "test_every_symbol_runs and random and not sanitizers"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", wanted]
+    ran = subprocess.run(
+        [*command, str(Path(__file__))],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"{len(CALLS)} passed" in ran.stdout
