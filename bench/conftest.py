@@ -2,10 +2,10 @@
 
 `--device cpu,cuda` (or the variable HE_GPU_BENCH_DEVICES) says where to measure; a device that is
 asked for and missing is an error. `--save-results` writes one bench/results/<suite>-<device>.json
-for each suite and device that ran to its end; without it a run leaves nothing behind.
+for each suite and device, where all passed; without it a run leaves nothing behind.
 """
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -60,7 +60,8 @@ class Recorder:
     def synchronise(self):
         """Wait until the device has done what was asked of it."""
         if not self._backend.is_host:
-            self._backend.xp.cuda.Device().synchronize()
+            index = device_index(self._backend.name)
+            self._backend.xp.cuda.Device(index).synchronize()
 
     def compare(self, name, job, baselines, rounds, n_bytes=None, **facts):
         """Time a job and its baselines in turn, and keep a row.
@@ -114,6 +115,11 @@ class Recorder:
         self._rows.append(row)
         self._benchmark.extra_info.update(row)
         return row
+
+
+def device_index(device):
+    """N of "cuda:N"."""
+    return int(device.partition(":")[2] or 0)
 
 
 def summary(seconds):
@@ -184,12 +190,11 @@ def environment(device):
         "numpy": np.__version__,
         **openssl(),
         "commit": commit(),
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
     }
     if not backend.is_host:
         runtime = backend.xp.cuda.runtime
-        with backend.xp.cuda.Device(int(device.partition(":")[2] or 0)) as gpu:
-            facts["gpu"] = runtime.getDeviceProperties(gpu.id)["name"].decode()
+        facts["gpu"] = runtime.getDeviceProperties(device_index(device))["name"].decode()
         facts["cupy"] = backend.xp.__version__
         facts["cuda_driver"] = runtime.driverGetVersion()
         facts["cuda_runtime"] = runtime.runtimeGetVersion()
@@ -202,7 +207,9 @@ def cpu_model():
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    names = [entry.partition(":")[2] for entry in text.splitlines() if entry.startswith("model name")]
+    names = [
+        entry.partition(":")[2] for entry in text.splitlines() if entry.startswith("model name")
+    ]
     return names[0].strip() if names else platform.machine()
 
 

@@ -55,7 +55,7 @@ def test_xor_prints_what_the_tutorial_prints(capsys):
     status, out, err = run(capsys, "xor", "--device", "cpu")
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    for pattern, line in zip(LINES, lines):
+    for pattern, line in zip(LINES, lines[: len(LINES)], strict=True):
         assert re.fullmatch(pattern, line), line
     losses = [re.fullmatch(r"loss at step (\d+): (\d\.\d{3}e[+-]\d\d)", line) for line in lines]
     losses = {int(match[1]): match[2] for match in losses if match}

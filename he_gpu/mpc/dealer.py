@@ -144,6 +144,7 @@ class Dealer:
 
     def _take(self, key: Any, make: Callable[[int], tuple[Any, ...]]) -> Any:
         """Return the next correlation of a kind, making more where none is left."""
+        self._own.check_process()  # a forked child must not take what its parent takes too
         items = next(self._pools[key], None) if key in self._pools else None
         if items is not None:
             return items

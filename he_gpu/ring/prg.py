@@ -46,7 +46,8 @@ class _Unique:
     def __init__(self) -> None:
         self._process = os.getpid()
 
-    def _check_process(self) -> None:
+    def check_process(self) -> None:
+        """Raise ForkedProcessError in any process but the one that made this object."""
         if os.getpid() != self._process:
             raise ForkedProcessError(
                 f"{type(self).__name__}: made in another process; a forked child would repeat "
@@ -94,7 +95,7 @@ class Prg(_Unique):
 
         Error: at most 2**-80 of statistical distance per element, none for powers of two.
         """
-        self._check_process()
+        self.check_process()
         n = 1
         for length in shape:
             n *= length
@@ -144,7 +145,7 @@ class KeyRing(_Unique):
         Raises:
             ArgumentValueError: a label asked for twice; its stream would start again.
         """
-        self._check_process()
+        self.check_process()
         if label in self._labels:
             raise ArgumentValueError(f"KeyRing.prg: label {label!r} already has its generator")
         self._labels.add(label)
