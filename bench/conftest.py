@@ -34,6 +34,11 @@ def pytest_configure(config):
     config.stash[ROWS] = defaultdict(list)
 
 
+def pytest_collection_modifyitems(items):
+    """Time the main job first: what large arrays leave in the allocator would make it quicker."""
+    items.sort(key=lambda item: item.path.stem != "bench_xor")
+
+
 def pytest_generate_tests(metafunc):
     if "device" in metafunc.fixturenames:
         names = metafunc.config.getoption("device") or os.environ.get("HE_GPU_BENCH_DEVICES", "cpu")

@@ -50,7 +50,11 @@ def test_the_tutorial(device):
 
 def test_defaults_of_the_contract():
     parameters = inspect.signature(he.encrypt).parameters
-    assert [parameters[name].default for name in ("n_shares", "modulus", "device")] == [3, Q, "auto"]
+    assert [parameters[name].default for name in ("n_shares", "modulus", "device")] == [
+        3,
+        Q,
+        "auto",
+    ]
     for function in (he.encrypt, he.decrypt, he.add, he.product, he.matmul):
         assert "modulus" in inspect.signature(function).parameters
     x = he.encrypt(2)
@@ -251,7 +255,9 @@ def test_modulus_out_of_range(modulus):
         lambda: he.product(x, 3, modulus=modulus),
         lambda: he.matmul(x, [1, 2], modulus=modulus),
     ):
-        with pytest.raises(he.errors.ArgumentValueError, match=r"modulus must be in \[2, 2\*\*63\]"):
+        with pytest.raises(
+            he.errors.ArgumentValueError, match=r"modulus must be in \[2, 2\*\*63\]"
+        ):
             call()
 
 
@@ -261,7 +267,9 @@ def test_modulus_of_wrong_type(modulus):
         he.encrypt(2, modulus=modulus)
 
 
-@pytest.mark.parametrize("value", [1.0, [1, 2.5], np.zeros(2), np.float32(1), 1j, "2", None, [None]])
+@pytest.mark.parametrize(
+    "value", [1.0, [1, 2.5], np.zeros(2), np.float32(1), 1j, "2", None, [None]]
+)
 def test_encrypt_refuses_floats_and_other_types(value):
     with pytest.raises(he.errors.ArgumentTypeError, match="encrypt: integers expected"):
         he.encrypt(value)
@@ -338,7 +346,7 @@ def test_shapes_that_do_not_fit(device):
         he.matmul(x, 3)
     with pytest.raises(he.errors.ArgumentValueError, match="0-d"):
         he.matmul(he.encrypt(3, device=device), [1, 2])
-    with pytest.raises(he.errors.ArgumentValueError, match="matmul: .* do not broadcast"):
+    with pytest.raises(he.errors.ArgumentValueError, match=r"matmul: .* do not broadcast"):
         he.matmul(he.encrypt(np.zeros((2, 2, 3), int), device=device), np.zeros((3, 3, 1), int))
 
 

@@ -53,8 +53,10 @@ def two_sample_score(first, second, n_bins=16):
     """Return the score of the hypothesis that two samples of 64-bit words have one distribution."""
     shift = np.uint64(64 - (n_bins - 1).bit_length())
     counts = np.array(
-        [np.bincount((words.ravel() >> shift).astype(np.int64), minlength=n_bins)
-         for words in (first, second)],
+        [
+            np.bincount((words.ravel() >> shift).astype(np.int64), minlength=n_bins)
+            for words in (first, second)
+        ],
         np.float64,
     )
     expected = counts.sum(0) * counts.sum(1, keepdims=True) / counts.sum()

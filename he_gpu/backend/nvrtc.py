@@ -48,6 +48,31 @@ def compile_source(
         KernelSourceError: the source does not compile; the log follows.
         DeviceUnavailableError: NVRTC is not installed.
     """
+    flags = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", *options]
+    return _compile(source, flags, "CUBIN")
+
+
+def compile_ptx(source: Source, architecture: str, options: Sequence[str] = ()) -> str:
+    """Compile a family to PTX, the assembly in which instructions can be looked for.
+
+    Args:
+        source: from `loader.load` or `loader.parse`.
+        architecture: a virtual one: "compute_80", "compute_90a" and so on.
+        options: more options of NVRTC.
+
+    Returns:
+        The PTX of all kernels.
+
+    Raises:
+        KernelSourceError: the source does not compile; the log follows.
+        DeviceUnavailableError: NVRTC is not installed.
+    """
+    ptx, _ = _compile(source, [f"--gpu-architecture={architecture}", *options], "PTX")
+    return ptx.rstrip(b"\0").decode()
+
+
+def _compile(source: Source, options: Sequence[str], product: str) -> tuple[bytes, str]:
+    """The product (CUBIN or PTX) and the compiler's log."""
     nvrtc = _library()
     program = ctypes.c_void_p()
     name = f"{source.family}.cu".encode()
@@ -56,16 +81,15 @@ def compile_source(
         "nvrtcCreateProgram",
     )
     try:
-        flags = [f"--gpu-architecture={architecture}", "--std=c++17", "--ptxas-options=-v"]
-        flags.extend(options)
+        flags = ["--std=c++17", *options]
         array = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
         status = nvrtc.nvrtcCompileProgram(program, len(flags), array)
         log = _fetch(program, "ProgramLog").rstrip(b"\0").decode(errors="replace")
         if status != 0:
             raise KernelSourceError(
-                f"{source.family}.cu does not compile for {architecture}:\n{log.strip()}"
+                f"{source.family}.cu does not compile with {' '.join(options)}:\n{log.strip()}"
             )
-        return _fetch(program, "CUBIN"), log
+        return _fetch(program, product), log
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 

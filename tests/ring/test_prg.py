@@ -102,7 +102,7 @@ def test_a_seed_warns_loudly():
 def test_the_warning_names_the_callers_line():
     with pytest.warns(InsecureSeedWarning) as caught:
         he.Session(seed=0, device="cpu")
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_key_length_is_checked():
@@ -252,19 +252,22 @@ def test_a_forked_child_cannot_repeat_masks():
 
 @needs_fork
 @ignore_threads
-def test_a_forked_child_cannot_use_its_parents_session():
-    for protocol_step in (
+@pytest.mark.parametrize(
+    "protocol_step",
+    [
         lambda s, x: s.share(1.0),
         lambda s, x: x * x,
         lambda s, x: x * 0.3,
         lambda s, x: x @ x,
         lambda s, x: x.masked(),
-    ):
-        session = he.Session(device="cpu")
-        x = session.share([1.0, 2.0])
-        x * x  # the correlations of both kinds are warm
-        result = in_fork(error_of(lambda: protocol_step(session, x)))
-        assert result == ForkedProcessError.__name__.encode()
+    ],
+)
+def test_a_forked_child_cannot_use_its_parents_session(protocol_step):
+    session = he.Session(device="cpu")
+    x = session.share([1.0, 2.0])
+    x * x
+    result = in_fork(error_of(lambda: protocol_step(session, x)))
+    assert result == ForkedProcessError.__name__.encode()
 
 
 @needs_fork
@@ -383,6 +386,21 @@ def test_openssl_equals_the_definition(n_words):
     for key, nonce in ((bytes(32), bytes(12)), (bytes(range(32)), b"\xff" * 12)):
         fast = cpu.keystream(key, nonce, n_words)
         assert fast.tolist() == definition.keystream(key, nonce, n_words).tolist()
+
+
+@pytest.mark.skipif(not cpu.OPENSSL, reason="the package cryptography is not installed")
+def test_another_thread_cannot_cut_a_keystream_short(monkeypatch):
+    """OpenSSL writes as many bytes as it reads: what it reads must not shrink in between."""
+    expected = definition.keystream(bytes(32), bytes(12), 1000).tolist()
+    real = cpu.Cipher
+
+    def cipher(*args, **kwargs):  # at this moment another thread makes its own, shorter buffer
+        monkeypatch.setattr(cpu, "_zeros", np.zeros(8, np.uint8), raising=False)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(cpu, "Cipher", cipher)
+    out = np.zeros(1000, np.uint64)
+    assert cpu.keystream(bytes(32), bytes(12), 1000, out).tolist() == expected
 
 
 def test_everything_works_without_cryptography(monkeypatch):

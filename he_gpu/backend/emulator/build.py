@@ -24,12 +24,12 @@ from he_gpu.backend.faults import KernelSourceError
 from he_gpu.backend.loader import Kernel, Source
 from he_gpu.errors import ArgumentValueError, EmulatorError
 
-SANITIZERS = ("address", "undefined")
+SANITIZERS = ("address", "thread", "undefined")
 
-_RUNTIME = Path(__file__).with_name("runtime.h")
+# In this order: each stands on those before it.
+_HEADERS = ("machine.h", "races.h", "transfers.h", "warp_matrix.h", "runtime.h")
 _FLAGS = (
     "-std=c++17",
-    "-shared",
     "-fPIC",
     "-fvisibility=hidden",
     "-fno-exceptions",
@@ -41,7 +41,7 @@ _FLAGS = (
 
 
 class Launch(ctypes.Structure):
-    """`he_gpu_emulator::Launch` of runtime.h."""
+    """`he_gpu_emulator::Launch` of machine.h."""
 
     _fields_ = (
         ("grid", ctypes.c_uint32 * 3),
@@ -53,7 +53,7 @@ class Launch(ctypes.Structure):
 
 
 class Report(ctypes.Structure):
-    """`he_gpu_emulator::Report` of runtime.h."""
+    """`he_gpu_emulator::Report` of machine.h."""
 
     _fields_ = (
         ("threads_run", ctypes.c_uint64),
@@ -86,6 +86,10 @@ def check_sanitizers(sanitizers: str) -> str:
     if unknown:
         raise ArgumentValueError(
             f"Emulator: sanitizers must be among {', '.join(SANITIZERS)}, got {unknown[0]!r}"
+        )
+    if "address" in names and "thread" in names:
+        raise ArgumentValueError(
+            f"Emulator: sanitizers must not join address and thread, got {sanitizers!r}"
         )
     return ",".join(name for name in SANITIZERS if name in names)
 
@@ -191,8 +195,11 @@ def _sanitizer_flags(sanitizers: str) -> list[str]:
 
 
 def _translation_unit(source: Source) -> str:
-    runtime = _RUNTIME.read_text(encoding="utf-8")
-    pieces = ['#line 1 "runtime.h"', runtime, "namespace {", source.text, "}  // namespace"]
+    pieces = []
+    for name in _HEADERS:
+        header = Path(__file__).with_name(name).read_text(encoding="utf-8")
+        pieces.extend([f'#line 1 "{name}"', header])
+    pieces.extend(["namespace {", source.text, "}  // namespace"])
     pieces.extend(_trampoline(kernel) for kernel in source.kernels.values())
     return "\n".join(pieces) + "\n"
 
@@ -231,13 +238,17 @@ def _compile(family: str, text: str, flags: list[str], library: Path) -> None:
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as folder:
         unit = Path(folder) / f"{family}.cpp"
         unit.write_text(text, encoding="utf-8")
-        built = Path(folder) / library.name
-        ran = subprocess.run(
-            [*compiler(), *flags, str(unit), "-o", str(built)],
-            capture_output=True,
-            text=True,
-            env=_plain_environment(),
-        )
-        if ran.returncode != 0:
-            raise KernelSourceError(f"{family}.cu does not compile:\n{ran.stderr.strip()}")
-        os.replace(built, library)
+        compiled, linked = unit.with_suffix(".o"), Path(folder) / library.name
+        link = ["-shared", *(flag for flag in flags if flag.startswith("-fsanitize="))]
+        # races.h stands in for the compiler's own runtime of this sanitizer.
+        link = [flag.replace("thread,", "") for flag in link if flag != "-fsanitize=thread"]
+        for step in (
+            [*flags, "-c", str(unit), "-o", str(compiled)],
+            [*link, str(compiled), "-o", str(linked)],
+        ):
+            ran = subprocess.run(
+                [*compiler(), *step], capture_output=True, text=True, env=_plain_environment()
+            )
+            if ran.returncode != 0:
+                raise KernelSourceError(f"{family}.cu does not compile:\n{ran.stderr.strip()}")
+        os.replace(linked, library)

@@ -1,0 +1,412 @@
+// The body of kernels/matmul_limb.cu: tiles of words, planes of limbs, sums of products.
+//
+// A block of 256 threads makes ROWS x 64 results. In steps of 32 along the depth, each
+// thread copies its share of the words into shared memory in the background, and once
+// they have come cuts them into limbs: a plane per digit, line after line of 32 bytes
+// (a line is a row of a, a column of b). Planes are double: while one set is multiplied,
+// the next is cut. Words are single: a thread cuts only what it copied itself, then
+// starts the copies of the step after. Half of the warps multiply before they cut, the
+// others cut first, so that the tensor cores of each quarter always have a warp.
+// Sums of a diagonal (digits i of a and j of b with i + j = d) stay in registers as 32-bit
+// numbers until the end, where sum d weighs 256^d.
+#pragma once
+#include "factors.cuh"
+#include "limbs.cuh"
+#include "modular.cuh"
+
+#define THREADS 256
+#define DEPTH 32
+#define ALL_EXACT 128  // more bits than all diagonals weigh: no sum may wrap
+#define GROUP 8  // tile rows whose blocks are neighbours in the grid: they share b in the cache
+
+// Sizes and bounds of one kernel.
+template <class LeftDigits, class RightDigits, u32 DIAGONALS_, u32 ROWS_>
+struct LimbPlan {
+    typedef LeftDigits Left;
+    typedef RightDigits Right;
+    typedef typename Left::Word Word;
+    static constexpr u32 DIAGONALS = DIAGONALS_, ROWS = ROWS_, COLUMNS = 64;
+    // A warp makes 32 rows and what is left for 8 warps.
+    static constexpr u32 WARPS_DOWN = ROWS / 32, WARP_COLUMNS = COLUMNS * WARPS_DOWN / 8;
+    static constexpr u32 LEFT_PLANE = ROWS * DEPTH, RIGHT_PLANE = COLUMNS * DEPTH;
+    static constexpr u32 LEFT_BYTES = Left::COUNT * LEFT_PLANE;
+    static constexpr u32 PLANE_BYTES = LEFT_BYTES + Right::COUNT * RIGHT_PLANE;
+    static constexpr u32 WORD_BYTES = (ROWS + COLUMNS) * DEPTH * sizeof(Word);
+    static constexpr u32 SHARED_BYTES = 2 * PLANE_BYTES + WORD_BYTES;
+    static_assert(SHARED_BYTES <= 99 * 1024, "what a block gets on sm_86, sm_89 and sm_120");
+
+    // The largest magnitude that one step of depth adds to a diagonal.
+    __device__ static constexpr u64 largest(u32 diagonal) {
+        u64 sum = 0;
+        for (u32 i = 0; i < Left::COUNT && i <= diagonal; i++) {
+            if (diagonal - i < Right::COUNT) {
+                sum += static_cast<u64>(Left::largest(i)) * Right::largest(diagonal - i);
+            }
+        }
+        return sum;
+    }
+    // Steps of DEPTH after which a sum that must be exact could leave 32 bits. A sum may wrap
+    // where the bits above, 2^(8 d + 32) and more, weigh nothing in a ring of `bits` bits.
+    __device__ static constexpr u64 piece(u32 bits) {
+        u64 steps = ~0ull;
+        for (u32 d = 0; d < DIAGONALS && 8 * d + 32 < bits; d++) {
+            const u64 bound = 0x7fffffffull / largest(d) / DEPTH;
+            steps = bound < steps ? bound : steps;
+        }
+        return steps;
+    }
+};
+
+// Place of four limbs in a plane: the 16-byte halves of four lines fill the 32 banks, in an
+// order that lets 8 lines be read, and 4 lines or every second of 16 be written, at once.
+__device__ __forceinline__ u32 place_in_plane(u32 line, u32 depth) {
+    const u32 half = (line % 4 * 2 + depth / 16) ^ (line / 4 % 4);
+    return line / 4 * 128 + half * 16 + depth % 16;
+}
+
+// The words of a tile that a thread stages: SIDE / 64 times two lines by 4 of depth, in four
+// chunks of two words. Threads follow the depth (a chunk is two of depth, lines are 32
+// apart), or else the lines (a chunk is two lines).
+template <bool ALONG_DEPTH>
+struct Share {
+    u32 line, depth;
+
+    __device__ __forceinline__ Share() {
+        const u32 t = threadIdx.x, warp = t / 32;
+        line = ALONG_DEPTH ? t / 8 : 2 * (t % 8 + warp % 4 * 8);
+        depth = ALONG_DEPTH ? t % 8 * 4 : 4 * (t % 32 / 8 + warp / 4 * 4);
+    }
+    // Which line and depth, from the first of its unit on, is word e of chunk c.
+    __device__ static constexpr u32 line_of(u32 c, u32 e) {
+        return ALONG_DEPTH ? c / 2 * 32 : e;
+    }
+    __device__ static constexpr u32 depth_of(u32 c, u32 e) {
+        return ALONG_DEPTH ? c % 2 * 2 + e : c;
+    }
+};
+
+// One operand as lines that begin at the tile's first.
+template <class W>
+struct Lines {
+    const W* data;
+    i64 line_step, depth_step;
+    i64 lines;
+
+    __device__ __forceinline__ Lines(const W* matrix, i64 line_step_, i64 depth_step_, u64 first,
+                                     u64 end)
+        : data(matrix + static_cast<i64>(first) * line_step_),
+          line_step(line_step_),
+          depth_step(depth_step_),
+          lines(static_cast<i64>(end - first)) {}
+    __device__ __forceinline__ bool along_depth() const { return depth_step == 1; }
+    // Whether chunks of two words are aligned and lie inside or outside as a whole.
+    __device__ __forceinline__ bool in_pairs(u64 k) const {
+        const i64 near = along_depth() ? depth_step : line_step;
+        const i64 far = along_depth() ? line_step : depth_step;
+        const i64 extent = along_depth() ? static_cast<i64>(k) : lines;
+        const u64 address = reinterpret_cast<u64>(data);
+        return near == 1 && ((far | extent) & 1) == 0 && address % (2 * sizeof(W)) == 0;
+    }
+};
+
+template <class W>
+__device__ __forceinline__ void copy_word(W* shared, const W* global, bool inside) {
+    if (sizeof(W) == 8) {
+        copy_async_8(shared, global, inside);
+    } else {
+        copy_async_4(shared, global, inside);
+    }
+}
+
+template <class W>
+__device__ __forceinline__ void copy_pair(W* shared, const W* global, bool inside) {
+    if (sizeof(W) == 8) {
+        copy_async_16(shared, global, inside);
+    } else {
+        copy_async_8(shared, global, inside);
+    }
+}
+
+// Starts the copies of a thread's words of a tile; zeros beyond the edges.
+template <u32 SIDE, bool ALONG_DEPTH, class W>
+__device__ __forceinline__ void copy_share(W* words, Lines<W> lines, u64 depth, u64 k) {
+    const Share<ALONG_DEPTH> own;
+    const W* first = lines.data + (static_cast<i64>(own.line) * lines.line_step +
+                                   static_cast<i64>(depth + own.depth) * lines.depth_step);
+    const i64 lines_left = lines.lines - own.line;
+    const i64 depth_left = static_cast<i64>(k - depth) - own.depth;
+    const bool in_pairs = lines.in_pairs(k);
+#pragma unroll
+    for (u32 c = 0; c < SIDE / 16; c++) {
+        W* place = words + (c * THREADS + threadIdx.x) * 2;
+        const W* word[2];
+        bool inside[2];
+#pragma unroll
+        for (u32 e = 0; e < 2; e++) {
+            const i64 l = c / 4 * 64 + own.line_of(c % 4, e), d = own.depth_of(c % 4, e);
+            word[e] = first + (l * lines.line_step + d * lines.depth_step);
+            inside[e] = l < lines_left && d < depth_left;
+        }
+        if (in_pairs) {
+            copy_pair(place, word[0], inside[0]);
+        } else {
+            copy_word(place, word[0], inside[0]);
+            copy_word(place + 1, word[1], inside[1]);
+        }
+    }
+}
+
+template <class W>
+struct alignas(2 * sizeof(W)) WordPair {
+    W word[2];
+};
+
+// Cuts a thread's words of a tile into planes.
+template <u32 SIDE, bool ALONG_DEPTH, class Digits, class W>
+__device__ __forceinline__ void cut_share(Digits digits, const W* words, u8* planes) {
+    const Share<ALONG_DEPTH> own;
+#pragma unroll
+    for (u32 unit = 0; unit < SIDE / 64; unit++) {
+        W cut[2][4];
+#pragma unroll
+        for (u32 c = 0; c < 4; c++) {
+            const u32 chunk = (unit * 4 + c) * THREADS + threadIdx.x;
+            const WordPair<W> pair = reinterpret_cast<const WordPair<W>*>(words)[chunk];
+#pragma unroll
+            for (u32 e = 0; e < 2; e++) {
+                cut[own.line_of(c, e) != 0][own.depth_of(c, e)] = pair.word[e];
+            }
+        }
+#pragma unroll
+        for (u32 l = 0; l < 2; l++) {
+            u32 limbs[Digits::COUNT];
+            digits.cut(cut[l], limbs);
+            const u32 line = own.line + (ALONG_DEPTH ? 32 * l : l);
+            u8* place = planes + unit * 64 * DEPTH + place_in_plane(line, own.depth);
+#pragma unroll
+            for (u32 i = 0; i < Digits::COUNT; i++) {
+                *reinterpret_cast<u32*>(place + i * SIDE * DEPTH) = limbs[i];
+            }
+        }
+    }
+}
+
+// What a warp multiplies: 32 x WARP_COLUMNS results, all diagonals.
+template <class Plan>
+struct WarpSums {
+    static constexpr u32 ACROSS = Plan::WARP_COLUMNS / 8;
+    i32 sums[Plan::DIAGONALS][2][ACROSS][4];
+
+    __device__ __forceinline__ void clear() {
+#pragma unroll
+        for (u32 i = 0; i < Plan::DIAGONALS * 2 * ACROSS * 4; i++) {
+            sums[i / (8 * ACROSS)][i / (4 * ACROSS) % 2][i / 4 % ACROSS][i % 4] = 0;
+        }
+    }
+
+    // Adds the products of a set of planes. left and right: this lane's row of the first
+    // fragment.
+    __device__ __forceinline__ void multiply(const u8* left, const u8* right) {
+        u32 b[Plan::Right::COUNT][ACROSS][2];
+#pragma unroll
+        for (u32 j = 0; j < Plan::Right::COUNT; j++) {
+#pragma unroll
+            for (u32 pair = 0; pair < ACROSS / 2; pair++) {
+                u32 rows[4];
+                load_matrix_x4(rows, right + j * Plan::RIGHT_PLANE + pair * 16 * DEPTH);
+                b[j][2 * pair][0] = rows[0], b[j][2 * pair][1] = rows[1];
+                b[j][2 * pair + 1][0] = rows[2], b[j][2 * pair + 1][1] = rows[3];
+            }
+        }
+#pragma unroll
+        for (u32 i = 0; i < Plan::Left::COUNT; i++) {
+            u32 a[2][4];
+#pragma unroll
+            for (u32 down = 0; down < 2; down++) {
+                load_matrix_x4(a[down], left + i * Plan::LEFT_PLANE + down * 16 * DEPTH);
+            }
+#pragma unroll
+            for (u32 j = 0; j < Plan::Right::COUNT; j++) {
+                if (i + j >= Plan::DIAGONALS) break;  // weighs nothing in the ring
+#pragma unroll
+                for (u32 tile = 0; tile < 2 * ACROSS; tile++) {
+                    const u32 down = tile / ACROSS, across = tile % ACROSS;
+                    if (j == 0 && Plan::Right::LOW_UNSIGNED) {
+                        mma_m16n8k32_s8u8(sums[i + j][down][across], a[down], b[j][across]);
+                    } else {
+                        mma_m16n8k32_s8(sums[i + j][down][across], a[down], b[j][across]);
+                    }
+                }
+            }
+        }
+    }
+
+    // Sum of 256^d times diagonal d of one result, modulo 2^64.
+    __device__ __forceinline__ u64 weigh(u32 down, u32 across, u32 r) const {
+        u64 total = 0;
+#pragma unroll
+        for (u32 d = 0; d < Plan::DIAGONALS; d++) {
+            total += static_cast<u64>(static_cast<i64>(sums[d][down][across][r])) << (8 * d);
+        }
+        return total;
+    }
+};
+
+// A sum of weighed diagonals as a word of the ring.
+__device__ __forceinline__ u64 word_of_sum(Ring64, u64 sum) { return sum; }
+__device__ __forceinline__ u32 word_of_sum(Ring32, u64 sum) { return static_cast<u32>(sum); }
+// A signed number: |sum| < 2^62, see LimbPlan::piece.
+__device__ __forceinline__ u64 word_of_sum(ResidueProducts ring, u64 sum) {
+    const u64 negative = 0ull - (sum >> 63);
+    const u64 rest = ring.reduce(0, (sum ^ negative) - negative);
+    return (rest & ~negative) | (ring.neg(rest) & negative);
+}
+
+// The position of a block's tile, GROUP rows of tiles after GROUP rows.
+struct TilePosition {
+    u64 row, column;
+
+    __device__ __forceinline__ TilePosition(u64 down, u64 across) {
+        const u64 group = blockIdx.x / (GROUP * across), within = blockIdx.x % (GROUP * across);
+        const u64 left = down - group * GROUP, rows = left < GROUP ? left : GROUP;
+        row = group * GROUP + within % rows;
+        column = within / rows;
+    }
+};
+
+// The tile of a block in one batch, and its place in the sequence of DEPTH-wide steps.
+template <class Plan>
+struct LimbTile {
+    typedef typename Plan::Word W;
+    Product<W> first, second;
+    typename Plan::Left left_digits;
+    typename Plan::Right right_digits;
+    u8* shared;
+    u64 batch, row, column, m, n;
+
+    __device__ __forceinline__ u64 first_steps() const { return (first.k + DEPTH - 1) / DEPTH; }
+    __device__ __forceinline__ u64 steps() const {
+        return first_steps() + (second.k + DEPTH - 1) / DEPTH;
+    }
+    __device__ __forceinline__ Product<W> product(u64 step) const {
+        return step < first_steps() ? first : second;
+    }
+    __device__ __forceinline__ Lines<W> left(const Product<W>& p) const {
+        return Lines<W>(p.a.matrix(batch), p.a.row_step, p.a.column_step, row, m);
+    }
+    __device__ __forceinline__ Lines<W> right(const Product<W>& p) const {
+        return Lines<W>(p.b.matrix(batch), p.b.column_step, p.b.row_step, column, n);
+    }
+    __device__ __forceinline__ W* words() const {
+        return reinterpret_cast<W*>(shared + 2 * Plan::PLANE_BYTES);
+    }
+
+    __device__ __forceinline__ void copy(u64 step) const {
+        const Product<W> p = product(step);
+        const u64 depth = (step < first_steps() ? step : step - first_steps()) * DEPTH;
+        W* const right_words = words() + Plan::ROWS * DEPTH;
+        if (p.a.column_step == 1) {
+            copy_share<Plan::ROWS, true>(words(), left(p), depth, p.k);
+        } else {
+            copy_share<Plan::ROWS, false>(words(), left(p), depth, p.k);
+        }
+        if (p.b.row_step == 1) {
+            copy_share<Plan::COLUMNS, true>(right_words, right(p), depth, p.k);
+        } else {
+            copy_share<Plan::COLUMNS, false>(right_words, right(p), depth, p.k);
+        }
+        copy_async_commit();
+    }
+
+    __device__ __forceinline__ void cut(u64 step, u8* planes) const {
+        copy_async_wait<0>();
+        const Product<W> p = product(step);
+        const W* const right_words = words() + Plan::ROWS * DEPTH;
+        if (p.a.column_step == 1) {
+            cut_share<Plan::ROWS, true>(left_digits, words(), planes);
+        } else {
+            cut_share<Plan::ROWS, false>(left_digits, words(), planes);
+        }
+        if (p.b.row_step == 1) {
+            cut_share<Plan::COLUMNS, true>(right_digits, right_words, planes + Plan::LEFT_BYTES);
+        } else {
+            cut_share<Plan::COLUMNS, false>(right_digits, right_words, planes + Plan::LEFT_BYTES);
+        }
+    }
+};
+
+// Sums the steps from `step` to `end` of a tile.
+template <class Plan>
+__device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbTile<Plan>& tile,
+                                          u64 step, u64 end) {
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const u32 warp_row = warp % Plan::WARPS_DOWN * 32;
+    const u32 warp_column = warp / Plan::WARPS_DOWN * Plan::WARP_COLUMNS;
+    const u32 left_row = place_in_plane(warp_row + lane % 16, lane / 16 * 16);
+    const u32 right_row =
+        Plan::LEFT_BYTES + place_in_plane(warp_column + lane / 16 * 8 + lane % 8, lane / 8 % 2 * 16);
+    const bool busy = tile.row + warp_row < tile.m && tile.column + warp_column < tile.n;
+    block_barrier();  // the planes of the sums before are still being read
+    if (step < end) {
+        tile.copy(step);
+        tile.cut(step, tile.shared);
+        if (step + 1 < end) tile.copy(step + 1);
+    }
+    u32 current = 0;
+    for (; step < end; step++) {
+        block_barrier();  // current planes are cut, and the others have been multiplied
+        const u8* planes = tile.shared + current;
+        current ^= Plan::PLANE_BYTES;
+#pragma unroll 1
+        for (u32 phase = 0; phase < 2; phase++) {
+            if (phase == warp / 4) {
+                if (busy) warp_sums.multiply(planes + left_row, planes + right_row);
+            } else if (step + 1 < end) {
+                tile.cut(step + 1, tile.shared + current);
+                if (step + 2 < end) tile.copy(step + 2);
+            }
+        }
+    }
+}
+
+template <class Plan, class Ring>
+__device__ __forceinline__ void store_sums(const WarpSums<Plan>& warp_sums, Ring ring,
+                                           const LimbTile<Plan>& tile,
+                                           const Result<typename Plan::Word>& result, bool first) {
+    const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const u64 row = tile.row + warp % Plan::WARPS_DOWN * 32 + lane / 4;
+    const u64 column = tile.column + warp / Plan::WARPS_DOWN * Plan::WARP_COLUMNS + lane % 4 * 2;
+#pragma unroll
+    for (u32 i = 0; i < 8 * WarpSums<Plan>::ACROSS; i++) {
+        const u32 r = i % 4, across = i / 4 % WarpSums<Plan>::ACROSS;
+        const u32 down = i / 4 / WarpSums<Plan>::ACROSS;
+        const u64 own_row = row + 16 * down + 8 * (r / 2), own_column = column + 8 * across + r % 2;
+        if (own_row < tile.m && own_column < tile.n) {
+            const auto word = word_of_sum(ring, warp_sums.weigh(down, across, r));
+            result.store(ring, tile.batch, own_row, own_column, word, first);
+        }
+    }
+}
+
+template <u32 BITS, class Plan, class Ring>
+__device__ __forceinline__ void multiply_limbs(Ring ring, LimbTile<Plan> tile,
+                                               const Result<typename Plan::Word>& result,
+                                               u64 batches) {
+    constexpr u64 PIECE = Plan::piece(BITS);
+    const TilePosition position((tile.m + Plan::ROWS - 1) / Plan::ROWS,
+                                (tile.n + Plan::COLUMNS - 1) / Plan::COLUMNS);
+    tile.row = position.row * Plan::ROWS;
+    tile.column = position.column * Plan::COLUMNS;
+    for (tile.batch = blockIdx.y; tile.batch < batches; tile.batch += gridDim.y) {
+        const u64 steps = tile.steps();
+        u64 step = 0;
+        do {
+            const u64 end = steps - step > PIECE ? step + PIECE : steps;
+            WarpSums<Plan> warp_sums;
+            warp_sums.clear();
+            sum_steps(warp_sums, tile, step, end);
+            store_sums(warp_sums, ring, tile, result, step == 0);
+            step = end;
+        } while (step < steps);
+    }
+}

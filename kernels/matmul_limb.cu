@@ -1,0 +1,130 @@
+// The exact matrix product of a ring on 8-bit tensor cores:
+//   out = a b + a2 b2 + add, in batches
+//
+//   matmul_limb_ring_*    all of Z_2^64 (36 byte products) and Z_2^32 (10)
+//   matmul_limb_b2_*, _b1_*   b and b2 signed numbers of 16 bits (15) or of 8 (8)
+//   matmul_limb_mod_u64, matmul_limb_m2_mod_u64   q <= 2^24 (9) and q <= 2^16 (4)
+//
+// Defined by matmul_pair in he_gpu/backend/definition/matmul.py.
+// Shapes, steps and values: as in matmul.cu; k2 may be 0, and then nothing of a2 and b2 is
+// read. Any k: where 32-bit sums could wrap and a wrapped bit would matter, results so far
+// are stored and the sums begin anew (PIECE below, derived from the digits).
+// Threads: blocks of 256, grid x the tiles of a matrix, grid y strides over batches. shared
+// memory: SHARED_BYTES of the kernel's plan; the launcher's table repeats it.
+// Cost of a 64 x 64 tile modulo 2^64 per 32 of depth: 1152 mma (2 cycles each on a
+// multiprocessor of sm_80 or sm_90 at best); shared memory moves 96 KiB of fragments and
+// 3 x 32 KiB of staging, 170 bytes per mma where 256 would be as slow as the mma.
+// Constant-time: addresses and branches depend on shapes alone.
+#include "limb_tiles.cuh"
+
+extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2) {
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
+                                 {b2, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    DYNAMIC_SHARED(u8, shared);
+    const LimbTile<LimbPlan<Digits64, Digits64, 8, 64>> tile = {first, second, {}, {}, shared, 0, 0, 0, m, n};
+    multiply_limbs<64>(Ring64{}, tile, result, batches);
+}
+
+extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b2_ring_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2) {
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
+                                 {b2, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    DYNAMIC_SHARED(u8, shared);
+    const LimbTile<LimbPlan<Digits64, Bytes16, 8, 64>> tile = {first, second, {}, {}, shared, 0, 0, 0, m, n};
+    multiply_limbs<64>(Ring64{}, tile, result, batches);
+}
+
+extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b1_ring_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2) {
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
+                                 {b2, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    DYNAMIC_SHARED(u8, shared);
+    const LimbTile<LimbPlan<Digits64, Bytes8, 8, 64>> tile = {first, second, {}, {}, shared, 0, 0, 0, m, n};
+    multiply_limbs<64>(Ring64{}, tile, result, batches);
+}
+
+extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u32(
+    const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u32* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u32* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u32* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2) {
+    const Product<u32> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u32> second = {{a2, a2_batch, a2_row, a2_column},
+                                 {b2, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u32> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    DYNAMIC_SHARED(u8, shared);
+    const LimbTile<LimbPlan<Digits32, Digits32, 4, 128>> tile = {first, second, {}, {}, shared, 0, 0, 0, m, n};
+    multiply_limbs<32>(Ring32{}, tile, result, batches);
+}
+
+extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_mod_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
+                                 {b2, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    DYNAMIC_SHARED(u8, shared);
+    const ResidueProducts ring(shift, divisor, inverse);
+    const DigitsMod<3> digits(ring.modulus);
+    const LimbTile<LimbPlan<DigitsMod<3>, DigitsMod<3>, 5, 128>> tile = {first, second, digits, digits, shared, 0, 0, 0, m, n};
+    multiply_limbs<ALL_EXACT>(ring, tile, result, batches);
+}
+
+extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_m2_mod_u64(
+    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
+                                 {b2, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column}};
+    DYNAMIC_SHARED(u8, shared);
+    const ResidueProducts ring(shift, divisor, inverse);
+    const DigitsMod<2> digits(ring.modulus);
+    const LimbTile<LimbPlan<DigitsMod<2>, DigitsMod<2>, 3, 128>> tile = {first, second, digits, digits, shared, 0, 0, 0, m, n};
+    multiply_limbs<ALL_EXACT>(ring, tile, result, batches);
+}

@@ -1,0 +1,402 @@
+"""The dealer: every correlation is right, is handed out once, and comes from shapes and keys."""
+
+import copy
+import inspect
+import itertools
+
+import numpy as np
+import pytest
+
+import he_gpu as he
+from he_gpu.backend import get_backend
+from he_gpu.channel import LocalChannel
+from he_gpu.mpc import Additive, dealer
+from he_gpu.mpc.dealer import BULK_BYTES, Dealer, DealerMask
+from he_gpu.ring import KeyRing
+from tests.uniformity import assert_uniform
+
+RINGS = [2**64, 2**32]
+rings = pytest.mark.parametrize("modulus", RINGS)
+PARTIES = pytest.mark.parametrize("parties", [2, 3, 5])
+
+
+def make(parties=3, modulus=2**64, seed=1, device="cpu"):
+    return Dealer(KeyRing(seed), get_backend(device), modulus, parties, range(parties))
+
+
+def total(stack, modulus):
+    """The sum over parties, as Python integers modulo the ring."""
+    host = stack.get() if hasattr(stack, "get") else stack
+    return np.asarray(np.asarray(host).astype(object).sum(0) % modulus, dtype=object)
+
+
+def check_pair(mask, low, top, drop, modulus):
+    """low and top against their definition, in Python integers."""
+    k = modulus.bit_length() - 1
+    r = (-mask - 2 ** (k - 2)) % modulus
+    expected_low = (r % 2 ** (k - 1)) // 2**drop + 2 ** (k - 2 - drop)
+    assert (total(low, modulus) == expected_low % modulus).all()
+    assert (total(top, modulus) == (r // 2 ** (k - 1)) * 2 ** (k - 1 - drop)).all()
+
+
+def check_product(operation, a, b, correlation, drop, modulus):
+    """c = a b less the mask that the truncation pair belongs to."""
+    product = a * b if operation == "mul" else np.matmul(a, b)
+    product = np.asarray(product % modulus, dtype=object)
+    c = total(correlation.c, modulus)
+    assert c.shape == product.shape
+    if drop:
+        check_pair((product - c) % modulus, correlation.low, correlation.top, drop, modulus)
+    else:
+        assert correlation.low is None
+        assert correlation.top is None
+        assert (c == product).all()
+
+
+SHAPES = [
+    ("mul", (3, 4), (3, 4)),
+    ("mul", (3, 1), (1, 4)),
+    ("mul", (), ()),
+    ("mul", (0, 2), (0, 2)),
+    ("matmul", (3, 4), (4, 2)),
+    ("matmul", (2, 3, 4), (1, 4, 2)),
+    ("matmul", (1, 5), (5, 1)),
+    ("matmul", (2, 0), (0, 3)),
+]
+
+
+@rings
+@PARTIES
+@pytest.mark.parametrize(("operation", "left", "right"), SHAPES)
+@pytest.mark.parametrize("drop", [0, 1, 16])
+@pytest.mark.parametrize("repeats", [1, 5])
+def test_every_triple_holds(modulus, parties, operation, left, right, drop, repeats):
+    d = make(parties, modulus)
+    d.expect(repeats)
+    for _ in range(repeats + 2):  # beyond what was expected too
+        correlation = d.product(operation, left, right, drop)
+        assert correlation.a.shape == (parties, *left)
+        assert correlation.b.shape == (parties, *right)
+        a, b = total(correlation.a, modulus), total(correlation.b, modulus)
+        check_product(operation, a, b, correlation, drop, modulus)
+
+
+def test_triples_on_devices(device):
+    for modulus in RINGS:
+        d = make(3, modulus, device=device)
+        for repeats in (1, 4):
+            d.expect(repeats)
+            correlation = d.product("matmul", (2, 3), (3, 2), 7)
+            a, b = total(correlation.a, modulus), total(correlation.b, modulus)
+            check_product("matmul", a, b, correlation, 7, modulus)
+
+
+@rings
+@PARTIES
+@pytest.mark.parametrize("repeats", [1, 4])
+def test_triples_of_masks_that_are_kept(modulus, parties, repeats):
+    d = make(parties, modulus)
+    stack, handle = d.mask((4, 3))
+    assert (total(stack, modulus) == handle.total.astype(object)).all()
+    other, other_handle = d.mask((3, 2))
+    kept = total(stack, modulus)
+    d.expect(repeats)
+    for _ in range(repeats + 1):
+        correlation = d.product("matmul", handle, (3, 2), 16)
+        assert correlation.a is None
+        check_product("matmul", kept, total(correlation.b, modulus), correlation, 16, modulus)
+        correlation = d.product("matmul", (2, 4), handle, 0)
+        assert correlation.b is None
+        check_product("matmul", total(correlation.a, modulus), kept, correlation, 0, modulus)
+        correlation = d.product("matmul", handle, other_handle, 16)
+        assert correlation.a is None
+        assert correlation.b is None
+        check_product("matmul", kept, total(other, modulus), correlation, 16, modulus)
+
+
+@rings
+def test_triples_of_transposed_and_scaled_masks(modulus):
+    scheme = Additive(KeyRing(1), get_backend("cpu"), modulus, LocalChannel(3))
+    word = np.uint64 if modulus == 2**64 else np.uint32
+    x = np.arange(12, dtype=word).reshape(4, 3)
+    masked = scheme.mask(scheme.share(x, 0))
+    factor = np.asarray(word(2**20 + 7))
+    for view, plain in (
+        (masked, x),
+        (masked.transposed(), x.T),
+        (masked.transposed().scaled(factor, scheme.backend, modulus), x.T * factor),
+        (masked.scaled(factor, scheme.backend, modulus).transposed(), x.T * factor),
+    ):
+        mask = total(view.mask, modulus)
+        assert (mask == view.handle.total.astype(object)).all()
+        assert (total(view.stack, modulus) == plain.astype(object) % modulus).all()
+        assert (view.opened.astype(object) == (total(view.stack, modulus) - mask) % modulus).all()
+        correlation = scheme._dealer.product("matmul", view.handle, (plain.shape[1], 2), 5)
+        check_product("matmul", mask, total(correlation.b, modulus), correlation, 5, modulus)
+
+
+@rings
+@PARTIES
+@pytest.mark.parametrize("repeats", [1, 5])
+@pytest.mark.parametrize("drop", [1, 8, 29])
+def test_every_truncation_pair_holds(modulus, parties, repeats, drop):
+    d = make(parties, modulus)
+    d.expect(repeats)
+    for shape in ((4, 3), (), (0, 2)):
+        for _ in range(repeats + 1):
+            mask, low, top = d.truncation(shape, drop)
+            assert mask.shape == low.shape == top.shape == (parties, *shape)
+            check_pair(total(mask, modulus), low, top, drop, modulus)
+
+
+# Handed out once
+
+
+def words_of(correlation):
+    """All share words of a correlation, except the public-like zeros of top's last row."""
+    fields = [field for field in correlation if field is not None]
+    return [np.ascontiguousarray(field).tobytes() for field in fields]
+
+
+def test_nothing_is_handed_out_twice():
+    """Single calls, bulk calls, ended and restarted pools, and kinds that look alike."""
+    d = make(2)
+    _, handle = d.mask((8, 8))
+    seen = []
+    for repeats in (1, 6, 0, 3, 1):
+        d.expect(repeats)
+        for _ in range(8):
+            seen += words_of(d.product("mul", (8, 8), (8, 8), 16))
+            seen += words_of(d.product("matmul", (8, 8), (8, 8), 16))
+            seen += words_of(d.product("matmul", (8, 8), (8, 8), 0))
+            seen += words_of(d.product("matmul", handle, (8, 8), 16))
+            seen += words_of(d.product("matmul", (8, 8), handle, 16))
+            seen += words_of(d.truncation((8, 8), 16))
+            seen += words_of(d.truncation((8, 8), 3))
+            seen.append(d.mask((8, 8))[0].tobytes())
+    assert len(seen) == len(set(seen)) > 1000
+
+
+def test_no_two_correlations_share_a_word():
+    """64-bit words of masks never coincide (probability 10^-10 for the 5 10^4 words here)."""
+    d = make(2)
+    words = []
+    for repeats in (1, 10, 4):
+        d.expect(repeats)
+        for _ in range(12):
+            correlation = d.product("mul", (10, 10), (10, 10), 16)
+            words += [correlation.a.ravel(), correlation.b.ravel(), correlation.c.ravel()]
+            mask, low, _ = d.truncation((10, 10), 16)
+            words += [mask.ravel(), low.ravel()]
+    words = np.concatenate(words)
+    assert len(np.unique(words)) == words.size
+
+
+def test_two_kept_masks_have_two_numbers():
+    d = make(2)
+    handles = [d.mask((2, 2))[1] for _ in range(3)]
+    assert len({handle.number for handle in handles}) == 3
+
+
+@rings
+def test_each_row_is_uniform(modulus):
+    d = make(3, modulus, seed=5)
+    d.expect(20)
+    fields = [[], [], [], [], []]
+    for _ in range(20):
+        for field, stack in zip(fields, d.product("mul", (20, 50), (20, 50), 16), strict=True):
+            field.append(stack)
+    for field in fields:
+        rows = np.stack(field).swapaxes(0, 1).reshape(3, -1)
+        for row in rows:
+            assert_uniform(row, modulus)
+
+
+# Shapes and keys, never operands
+
+
+def test_the_dealer_sees_shapes_and_keys_only(monkeypatch):
+    """Every argument of every call to the dealer in a training run, by type and by content."""
+    allowed = []
+
+    def spy(name):
+        real = getattr(Dealer, name)
+
+        def method(self, *args):
+            allowed.append((name, args))
+            return real(self, *args)
+
+        monkeypatch.setattr(Dealer, name, method)
+
+    for name in ("mask", "truncation", "product", "expect"):
+        spy(name)
+    public = [name for name, _ in inspect.getmembers(Dealer, inspect.isfunction) if name[0] != "_"]
+    assert sorted(public) == ["expect", "mask", "product", "truncation"]  # all are spied upon
+    x = np.random.default_rng(1).uniform(0, 1, (5, 2))
+    with he.Session(parties=3, device="cpu", seed=1) as s:
+        model = he.ReservoirRegressor(width=4, n_steps=6, log_every=2).fit(x, x[:, 0], session=s)
+        (model.predict(x) * s.share(2.0)).reveal()
+
+    def is_shape(value):
+        return isinstance(value, tuple) and all(type(length) is int for length in value)
+
+    for name, args in allowed:
+        for value in args:
+            fits = is_shape(value) or isinstance(value, DealerMask) or type(value) is int
+            assert fits or value in ("mul", "matmul"), f"{name} was given {value!r}"
+    assert {name for name, _ in allowed} == {"mask", "truncation", "product", "expect"}
+
+
+def test_correlations_do_not_depend_on_the_data():
+    """Two runs of one seed on different data: the same words come from the dealer."""
+
+    def dealt(value):
+        handed = []
+        scheme = Additive(KeyRing(3), get_backend("cpu"), 2**64, LocalChannel(2))
+        real = scheme._dealer.product
+
+        def product(*args):
+            correlation = real(*args)
+            handed.extend(words_of(correlation))
+            return correlation
+
+        scheme._dealer.product = product
+        x = scheme.share(np.full((3, 3), value, np.uint64), 0)
+        for _ in range(3):
+            scheme.product("matmul", x, x, 16)
+        return handed
+
+    assert dealt(0) == dealt(2**40)
+
+
+def test_each_party_has_a_key_of_its_own():
+    """All rows but the last are drawn from keys; party i's row repeats whatever the others do."""
+    small, large = make(3, seed=4), make(4, seed=4)
+    rows = [d.mask((50,))[0] for d in (small, large)]
+    assert (rows[0][0] == rows[1][0]).all()
+    assert (rows[0][1] == rows[1][1]).all()
+    assert not (rows[0][0] == rows[0][1]).any()
+
+
+# Bulk
+
+
+def recording(backend_name="cpu"):
+    """A copy of a backend that records the number of words of each call to uniform."""
+    backend, drawn = copy.copy(get_backend(backend_name)), []
+    real = backend.uniform
+
+    def uniform(key, nonce, n, modulus, out=None):
+        drawn.append(n)
+        return real(key, nonce, n, modulus, out=out)
+
+    backend.uniform = uniform
+    return backend, drawn
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+@pytest.mark.parametrize(("protocol_parties", "modulus"), [(2, 2**64), (3, 2**64), (3, 2**32)])
+def test_steps_and_single_calls_are_both_valid(bulk, protocol_parties, modulus):
+    frac_bits = 16 if modulus == 2**64 else 10
+    s = he.Session(
+        parties=protocol_parties, modulus=modulus, frac_bits=frac_bits, device="cpu", seed=6
+    )
+    u = 2.0**-frac_bits
+    x = np.rint(np.random.default_rng(2).uniform(-1, 1, (4, 4)) / u) * u
+    X = s.share(x)
+    M = X.masked()
+    for step in s.steps(9) if bulk else range(9):
+        assert np.abs((X @ X).reveal() - x @ x).max() < u
+        assert np.abs((X * X).reveal() - x * x).max() < u
+        assert np.abs((M @ X).reveal() - x @ x).max() < u
+        assert np.abs((M.T @ X).reveal() - x.T @ x).max() < u
+        if step % 3 == 0:  # a shape that is asked for less often than expected
+            assert np.abs((X[:2] @ X).reveal() - x[:2] @ x).max() < u
+        assert np.abs(X.with_frac_bits(frac_bits - 4).reveal() - x).max() < 16 * u
+
+
+def words_drawn(action, n_steps, bulk):
+    """Words drawn by a number of equal steps."""
+    backend, drawn = recording()
+    scheme = Additive(KeyRing(1), backend, 2**64, LocalChannel(2))
+    x = scheme.mask(scheme.share(np.ones((6, 6), np.uint64), 0))
+    y = scheme.share(np.ones((6, 6), np.uint64), 0)
+    before = sum(drawn)
+    for step in range(n_steps):
+        if bulk:
+            scheme.expect(n_steps - step)
+        action(scheme, x, y)
+    return sum(drawn) - before
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        lambda s, x, y: s.product("matmul", y, y, 16),
+        lambda s, x, y: s.product("matmul", x, y, 16),
+        lambda s, x, y: s.product("matmul", x.transposed(), y, 16),
+        lambda s, x, y: s.product("matmul", x, x, 16),
+        lambda s, x, y: s.truncate(y, 16),
+    ],
+    ids=["fresh", "masked", "transposed in the loop", "both masked", "truncation"],
+)
+def test_bulk_draws_no_more_than_it_hands_out(action):
+    """A loop of equal steps uses all that is prepared for it: work is linear in its length."""
+    assert words_drawn(action, 20, bulk=True) == words_drawn(action, 20, bulk=False)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((64, 64), (64, 64)), ((300, 1), (1, 300)), ((1, 64), (64, 1))],
+)
+def test_bulk_is_bounded_in_memory(left, right):
+    """One call to the generator fills at most BULK_BYTES, unless a single product takes more."""
+    backend, drawn = recording()
+    d = Dealer(KeyRing(1), backend, 2**64, 2, range(2))
+    d.expect(50)
+    d.product("matmul", left, right, 16)
+    single = max(np.prod(left), np.prod(right), left[0] * right[1])
+    assert max(drawn) * 8 <= max(BULK_BYTES, single * 8)
+
+
+def test_bulk_is_bounded_in_memory_for_kept_masks():
+    backend, drawn = recording()
+    d = Dealer(KeyRing(1), backend, 2**64, 2, range(2))
+    (_, left), (_, right) = d.mask((200, 2)), d.mask((2, 200))
+    d.expect(50)
+    d.product("matmul", left, right, 16)
+    assert max(drawn) * 8 <= max(BULK_BYTES, 200 * 200 * 8)
+
+
+def test_pools_end_with_the_loop():
+    d = make(2)
+    d.expect(50)
+    d.product("mul", (4,), (4,), 16)
+    assert d._pools
+    d.expect(0)
+    assert not d._pools
+
+
+def test_dealer_bytes_count_what_is_handed_out():
+    for repeats in (1, 10):
+        d = make(3)
+        d.expect(repeats)
+        counted = []
+        for drop, words in ((0, 1), (16, 3)):
+            before = d.bytes_sent
+            d.product("matmul", (4, 5), (5, 6), drop)
+            counted.append(d.bytes_sent - before == words * 24 * 8)
+        before = d.bytes_sent
+        d.truncation((7,), 3)
+        counted.append(d.bytes_sent - before == 2 * 7 * 8)
+        d.mask((7,))
+        assert all(counted)
+        assert d.bytes_sent - before == 2 * 7 * 8  # masks come from keys alone
+
+
+def test_numbers_of_masks_are_global():
+    """Sessions may not confuse each other's masks, so no two in a process share a number."""
+    first, second = make(2), make(2)
+    numbers = [d.mask((1,))[1].number for d, _ in itertools.product((first, second), range(3))]
+    assert len(set(numbers)) == 6
+    assert isinstance(dealer._numbers, itertools.count)
