@@ -43,11 +43,12 @@ format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test
-	$(BIN)/python -m pytest bench --benchmark-only $(ARGS)
+	$(BIN)/python -m pytest bench --benchmark-only --save-results $(ARGS)
 
 gpu:
 	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest $(ARGS)
-	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest bench/bench_xor.py --benchmark-only
+	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest bench/bench_xor.py --device=cuda \
+	    --benchmark-only --save-results
 
 wheel-check: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_packaging.py $(ARGS)

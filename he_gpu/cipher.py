@@ -32,12 +32,18 @@ class Shares(tuple[Array, ...]):
     modulus: int
     device: str
 
-    def __new__(cls, stack: Array, modulus: int, device: str) -> Shares:
-        """Take the rows of a stack (n_shares, *shape) as the shares."""
-        shares = super().__new__(cls, (stack[i, ...] for i in range(len(stack))))
+    def __new__(cls, stack: Any, modulus: int, device: str) -> Shares:
+        """Take the rows of a stack (n_shares, *shape), or a tuple of arrays, as the shares."""
+        is_tuple = isinstance(stack, tuple)
+        shares = super().__new__(
+            cls, stack if is_tuple else (stack[i, ...] for i in range(len(stack)))
+        )
         shares.modulus = modulus
         shares.device = device
         return shares
+
+    def __getnewargs__(self) -> tuple[Any, ...]:  # for pickle and copy
+        return tuple(self), self.modulus, self.device
 
 
 _generators: dict[str, tuple[int, Prg]] = {}

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run: Callable[[argparse.Namespace], None] = options.run
         run(options)
-    except (HeGpuError, OSError) as error:
+    except (HeGpuError, MemoryError, OSError) as error:
         print(f"he-gpu {options.command}: error: {error}", file=sys.stderr)
         return 2
     return 0

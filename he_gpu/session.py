@@ -159,6 +159,13 @@ class Session:
             n: number of steps, each asking for the same shapes.
         """
         self.check_open("steps")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            raise ArgumentTypeError(f"steps: n must be an integer, got {type(n).__name__}")
+        if n < 0:
+            raise ArgumentValueError(f"steps: n must be at least 0, got {n}")
+        return self._count(int(n))
+
+    def _count(self, n: int) -> Iterator[int]:
         try:
             for step in range(n):
                 self._scheme.expect(n - step)

@@ -37,7 +37,7 @@ class SecretTensor:
         shape: of the secret array.
     """
 
-    __slots__ = ("_masked", "_stack", "frac_bits", "session", "shape")
+    __slots__ = ("_masked", "_stack", "frac_bits", "ndim", "session", "shape")
 
     __array_ufunc__ = None  # NumPy and CuPy leave `array + tensor` to the tensor
 
@@ -47,15 +47,11 @@ class SecretTensor:
         self.session = session
         self.frac_bits = frac_bits
         self.shape: tuple[int, ...] = stack.shape[1:]
+        self.ndim = len(self.shape)
         self._stack = stack
         self._masked = masked
 
     # Shape
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
 
     @property
     def size(self) -> int:
@@ -172,6 +168,8 @@ class SecretTensor:
         Raises:
             ValueError: a mean of no elements.
 
+        Range: the sum, unless count is a power of two, below 2**(k - 26 - frac_bits), so 2**22 by
+            default; see `__mul__`.
         Error: one unit of 2**-frac_bits.
         Cost: as multiplication by a public number.
         """
@@ -186,10 +184,14 @@ class SecretTensor:
     def __mul__(self, other: Any) -> SecretTensor:
         """Return the elementwise product.
 
-        By a public number: exact for integers; others have 24 significant bits of the largest and
-        share one truncation. By a secret: at the session's frac_bits.
+        By a public number: exact for integers; others have 24 significant bits of the largest (12
+        modulo 2**32) and share one truncation. By a secret: at the session's frac_bits.
 
-        Error: one unit of 2**-frac_bits, and 2**-24 relative to the largest public factor.
+        Range: by a secret, |x y| < 2**(k - 2 - both frac_bits). By a public integer, |x y| <
+        2**(k - 2 - frac_bits). By another public number, |x| < 2**(k - 26 - frac_bits), so below
+        2**22 by default (2**(k - 14 - frac_bits) modulo 2**32), for any factor. Shares cannot see
+        a value beyond, and the result is then wrong; protocol="plain" raises.
+        Error: one unit of 2**-frac_bits, and 2**-24 (2**-12) relative to the largest public factor.
         Cost: with a secret 2 rounds (words of both operands, then of the product); with a public
             integer none; with a public real 1 round (words of the product).
         Leaks: nothing.
@@ -205,13 +207,18 @@ class SecretTensor:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Any) -> SecretTensor:
-        """Return self divided by a public number or array; as multiplication by its inverse."""
+        """Return self divided by a public number or array.
+
+        Range, Error, Cost: as multiplication by the inverse, see `__mul__`.
+        """
         if isinstance(other, SecretTensor):
             raise ArgumentTypeError("division by a secret is not supported; reveal() the divisor")
         divisor = as_reals(other, "division", "divisor")
         if not divisor.all():
             raise ArgumentValueError("division: divisor must not be 0, got 0")
-        return self.__mul__(1.0 / divisor)
+        with np.errstate(over="ignore"):  # the infinity is refused as a factor
+            inverse = 1.0 / divisor
+        return self.__mul__(inverse)
 
     def __matmul__(self, other: Any) -> SecretTensor:
         """Return the matrix product; see `matmul`."""
@@ -233,6 +240,9 @@ class SecretTensor:
             ValueError: inner dimensions that differ, 0-d operands, another session's tensor,
                 frac_bits out of range.
 
+        Range: as `__mul__`: with a secret, |x @ y| < 2**(k - 2 - both frac_bits); with a public
+            matrix of integers |x @ y| < 2**(k - 2 - frac_bits), of others sum(|x|) <
+            2**(k - 26 - frac_bits) over the inner dimension.
         Error: one unit of 2**-frac_bits; none where no truncation is needed.
         Cost: with a secret 1 round for the operands that are not masked (see `masked`) and 1 for
             the truncation; with a public matrix the truncation alone.
@@ -271,10 +281,12 @@ class SecretTensor:
         Cost: none.
         """
         self.session.check_open("scaled")
-        mantissa, shift, _ = self._factor(float(factor), "scaled")
+        if np.ndim(factor) or isinstance(factor, str):
+            raise ArgumentTypeError(f"scaled: factor must be a real number, got {factor!r}")
+        mantissa, shift, _ = self._factor(factor, "scaled")
         word = self.session.backend.asarray(mantissa)
         if self._masked is not None:
-            scaled = self._masked.scaled(word, self.session.backend, self.session.modulus)
+            scaled = self._masked.scaled(mantissa, self.session.backend, self.session.modulus)
             return SecretTensor(self.session, scaled.stack, self.frac_bits + shift, scaled)
         stack = self.session.scheme.mul_public(self._stack, word)
         return SecretTensor(self.session, stack, self.frac_bits + shift)
@@ -291,6 +303,7 @@ class SecretTensor:
         """
         self.session.check_open("with_frac_bits")
         limit = word_bits(self.session.modulus) - 2
+        _check_integer(frac_bits, "with_frac_bits: frac_bits")
         if not 0 <= frac_bits < limit:
             raise ArgumentValueError(
                 f"with_frac_bits: frac_bits must be in [0, {limit}), got {frac_bits}"
@@ -338,8 +351,9 @@ class SecretTensor:
 
     def _axes(self, axes: Any, function: str) -> tuple[int, ...]:
         """Return axes as distinct non-negative numbers."""
-        given = (axes,) if isinstance(axes, int | np.integer) else tuple(axes)
+        given = tuple(axes) if isinstance(axes, tuple | list | range) else (axes,)
         for axis in given:
+            _check_integer(axis, f"{function}: axis")
             if not -self.ndim <= axis < self.ndim:
                 raise ArgumentValueError(
                     f"{function}: axis must be in [{-self.ndim}, {self.ndim}), got {axis}"
@@ -362,6 +376,13 @@ class SecretTensor:
         if not ones:
             return self._stack
         return self._stack.reshape(self._stack.shape[0], *ones, *self.shape)
+
+    def _operand_as(self, ndim: int) -> Array | Masked:
+        """Return what the scheme multiplies: the masked operand where there is one."""
+        if self._masked is None:
+            return self._stack_as(ndim)
+        ones = (1,) * (ndim - self.ndim)
+        return self._masked.reshaped(*ones, *self.shape) if ones else self._masked
 
     def _broadcast(self, public: Array, function: str) -> tuple[Array, Array]:
         """Return stack and public words on the device, ready for an elementwise operation."""
@@ -421,10 +442,7 @@ class SecretTensor:
         else:
             self._check_broadcast(other.shape, operation)
         drop = self._drop(x.frac_bits + y.frac_bits, frac_bits, operation)
-        left: Array | Masked = x._masked if x._masked is not None else x._stack
-        right: Array | Masked = y._masked if y._masked is not None else y._stack
-        if x.ndim != y.ndim:
-            left, right = x._stack_as(y.ndim), y._stack_as(x.ndim)
+        left, right = x._operand_as(y.ndim), y._operand_as(x.ndim)
         stack = self.session.scheme.product(operation, left, right, drop)
         if operation == "matmul":
             stack = _without_vector_axes(stack, self.ndim, other.ndim)
@@ -435,7 +453,9 @@ class SecretTensor:
         if self.ndim != 1:
             return self
         ends = (1, self.shape[0]) if side == "left" else (self.shape[0], 1)
-        return self._like(self._stack.reshape(self._stack.shape[0], *ends))
+        masked = self._masked.reshaped(*ends) if self._masked is not None else None
+        stack = self._stack.reshape(self._stack.shape[0], *ends)
+        return SecretTensor(self.session, stack, self.frac_bits, masked)
 
     def _matmul_public(self, other: Any, side: str, frac_bits: int | None = None) -> SecretTensor:
         """Multiply with a public matrix on the given side."""
@@ -463,18 +483,16 @@ class SecretTensor:
         """Return how many bits a product's truncation drops."""
         if frac_bits is None:
             wanted = self.session.frac_bits if default is None else default
-            return max(0, product_bits - wanted)
-        if not 0 <= frac_bits <= product_bits:
+            frac_bits = min(wanted, product_bits)
+        most = word_bits(self.session.modulus) - 3
+        least = max(0, product_bits - most)
+        _check_integer(frac_bits, f"{function}: frac_bits")
+        if not least <= frac_bits <= product_bits:
             raise ArgumentValueError(
-                f"{function}: frac_bits must be in [0, {product_bits}], got {frac_bits}"
+                f"{function}: frac_bits must be in [{least}, {product_bits}], because a truncation "
+                f"drops at most {most} bits of the product's {product_bits}; got {frac_bits}"
             )
-        drop = product_bits - frac_bits
-        if drop >= word_bits(self.session.modulus) - 2:
-            raise ArgumentValueError(
-                f"{function}: frac_bits must be above "
-                f"{product_bits - word_bits(self.session.modulus) + 2}, got {frac_bits}"
-            )
-        return drop
+        return product_bits - int(frac_bits)
 
     def _rescale(self, stack: Array, shift: int, drop: int | None = None) -> SecretTensor:
         """Wrap a stack of self.frac_bits + shift fraction bits, of which drop are truncated."""
@@ -486,6 +504,11 @@ class SecretTensor:
 
 class _IndexError(ArgumentValueError, IndexError):
     """An index out of range, as Python's own protocols expect it."""
+
+
+def _check_integer(value: Any, what: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ArgumentTypeError(f"{what} must be an integer, got {type(value).__name__}")
 
 
 def _is_basic(part: Any) -> bool:

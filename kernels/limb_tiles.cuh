@@ -136,7 +136,7 @@ __device__ __forceinline__ void copy_share(W* words, Lines<W> lines, u64 depth, 
     const i64 lines_left = lines.lines - own.line;
     const i64 depth_left = static_cast<i64>(k - depth) - own.depth;
     const bool in_pairs = lines.in_pairs(k);
-#pragma unroll
+#pragma unroll 1
     for (u32 c = 0; c < SIDE / 16; c++) {
         W* place = words + (c * THREADS + threadIdx.x) * 2;
         const W* word[2];

@@ -178,6 +178,7 @@ def test_plot_without_matplotlib_names_the_extra(tmp_path, capsys, monkeypatch):
         (["--learning-rate", "0"], "learning_rate must be > 0, got 0"),
         (["--learning-rate", "nan"], "learning_rate must be finite, got nan"),
         (["--learning-rate", "1"], "it must be below 0.00510162"),
+        (["--random-state", "-1"], "random_state must be in [0, 2**32), got -1"),
     ],
 )
 def test_a_refused_run_exits_with_2_and_says_why(arguments, message, capsys):

@@ -42,12 +42,13 @@ def keystream(key: bytes, nonce: bytes, n_words: int, out: Array | None = None) 
         out.reshape(-1)[...] = words
         return out
     words = np.empty(n_words, np.uint64) if out is None else out
-    if _zeros.size < words.nbytes:
-        _zeros = np.zeros(words.nbytes, np.uint8)
+    zeros = _zeros  # this call's own name for it: another thread may replace the global
+    if zeros.size < words.nbytes:
+        _zeros = zeros = np.zeros(words.nbytes, np.uint8)
     # OpenSSL's 16-byte nonce is the little-endian block counter, here 0, before RFC 8439's nonce.
     cipher = Cipher(ChaCha20(key, b"\0\0\0\0" + nonce), mode=None).encryptor()
     buffer: Any = words.reshape(-1).view(np.uint8)
-    cipher.update_into(_zeros[: words.nbytes], buffer)
+    cipher.update_into(zeros[: words.nbytes], buffer)
     return words if sys.byteorder == "little" else words.byteswap(inplace=True)
 
 

@@ -21,9 +21,10 @@ from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 # Limits of every architecture from sm_75 on.
 MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_BLOCK = (1024, 1024, 64)
-# What a block may have without asking, and what sm_75 gives to one that asks.
+# What a block may have without asking, and what sm_80 and later give to one that asks (sm_75
+# gives 64 KiB: its launchers choose kernels that need no more).
 STATIC_SHARED_BYTES = 48 * 1024
-MAX_SHARED_BYTES = 64 * 1024
+MAX_SHARED_BYTES = 99 * 1024
 
 # Blocks of a grid-stride kernel: enough to fill any device several times over.
 _MAX_BLOCKS = 4096

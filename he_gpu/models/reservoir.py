@@ -14,17 +14,15 @@ import numpy as np
 from tqdm import tqdm
 
 from he_gpu.backend import Array
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError, DivergenceError
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError, DivergenceError, RangeError
 from he_gpu.models.estimator import Estimator, r2_score
-from he_gpu.ring.fixedpoint import as_reals
+from he_gpu.ring.fixedpoint import FACTOR_BITS, as_reals
 from he_gpu.session import Session, current_session
 from he_gpu.tensor import SecretTensor
 
 GUARD_BITS = 8
 """Fraction bits that the weights carry beyond the session's, against rounding in 1000s of steps."""
 SMALLEST_SHARED_RATE = 2.0**-24
-GRADIENT_LIMIT = 64.0
-"""A masked data matrix serves its transpose where no gradient can exceed this; see fit."""
 
 
 class ReservoirRegressor(Estimator):
@@ -73,7 +71,7 @@ class ReservoirRegressor(Estimator):
                 random_state of None before fit.
         """
         X = _matrix(X, "transform")
-        seed = getattr(self, "_reservoir_seed", self.random_state)
+        seed = getattr(self, "_reservoir_seed", _checked_seed(self.random_state, "transform"))
         if seed is None:
             raise ArgumentValueError("transform: random_state=None has no reservoir before fit")
         expected = getattr(self, "n_features_in_", X.shape[1])
@@ -107,8 +105,8 @@ class ReservoirRegressor(Estimator):
             truncation of those of float64 gradient descent.
         Cost: 1 round to mask the features; 4 per step (n_targets * (width + n) words of masked
             weights and residuals, and as many of masked products); 2 for each revealed loss.
-        Leaks: the losses at the logged steps. For plaintext X and y also whether the gradient is
-            bounded by 64, which chooses the way its product is scaled.
+        Leaks: the losses at the logged steps. For plaintext X and y also whether their norms bound
+            the gradient by 2**(38 - 2 frac_bits), which chooses the way its product is scaled.
         """
         rate, n_steps, log_every = self._checked_parameters()
         plain_X, plain_y = not isinstance(X, SecretTensor), not isinstance(y, SecretTensor)
@@ -121,7 +119,7 @@ class ReservoirRegressor(Estimator):
         self.__dict__.pop("n_features_in_", None)
         if plain_X:
             X = _matrix(X, "fit")
-            seed = self.random_state
+            seed = _checked_seed(self.random_state, "fit")
             self._reservoir_seed = secrets.randbits(32) if seed is None else seed
             self.n_features_in_ = X.shape[1]
             X = self.transform(X)
@@ -129,8 +127,9 @@ class ReservoirRegressor(Estimator):
         if plain_y:
             y = as_reals(y, "fit", "y")
         _check_shapes(X.shape, y.shape, self.width)
-        bounded = plain_X and plain_y and _largest_gradient(X, y) < GRADIENT_LIMIT
-        bounded = bounded and rate > SMALLEST_SHARED_RATE
+        bounded = False
+        if plain_X and plain_y:
+            bounded = _check_ranges(X, y, rate, session.frac_bits, log_every)
         F = session.share(X) if plain_X else X
         y = session.share(y) if plain_y else y
 
@@ -157,14 +156,14 @@ class ReservoirRegressor(Estimator):
     ) -> SecretTensor:
         """Return the weights (width, n_targets) after n_steps of gradient descent."""
         weight_bits = session.frac_bits + GUARD_BITS
+        step_bits = _step_bits(rate, session.frac_bits)
         F = F.masked()
         # The transposed features carry the learning rate. Where the gradient is small its
         # product with the unrounded rate fits the word, and the one mask serves; otherwise the
         # scaled features are first rounded to as many significant bits as the features have.
         step_matrix = F.T.scaled(rate)
         if not bounded:
-            extra = max(0, -int(np.frexp(rate)[1]))
-            step_matrix = step_matrix.with_frac_bits(min(session.frac_bits + extra, 40)).masked()
+            step_matrix = step_matrix.with_frac_bits(step_bits).masked()
         w = session.share(np.zeros((F.shape[1], y.shape[1]))).with_frac_bits(weight_bits)
         with tqdm(total=n_steps, desc="training", unit="step", disable=None, leave=False) as bar:
             for step in session.steps(n_steps):
@@ -184,7 +183,12 @@ class ReservoirRegressor(Estimator):
         self.loss_curve_.append(loss)
         self.loss_steps_.append(step)
         noise = np.sqrt(e.size) * 8 * 2.0**-e.frac_bits
-        if not np.sqrt(max(loss, 0.0)) <= np.sqrt(self.loss_curve_[0]) + noise or loss < 0:
+        if loss < 0:
+            raise DivergenceError(
+                f"fit: loss {loss:.3e} at step {step} is negative: the data are out of range, or "
+                f"learning_rate {self.learning_rate} is too large"
+            )
+        if np.sqrt(loss) > np.sqrt(self.loss_curve_[0]) + noise:
             raise DivergenceError(
                 f"fit: loss {loss:.3e} at step {step} is above the first, "
                 f"{self.loss_curve_[0]:.3e}; learning_rate {self.learning_rate} is too large "
@@ -294,7 +298,48 @@ def _check_rate(F: Array, rate: float) -> None:
         )
 
 
-def _largest_gradient(F: Array, y: Array) -> float:
-    """Return a bound on |F.T e| over a converging run, where |e| never exceeds |y|."""
-    columns = np.sqrt((F**2).sum(axis=0).max(initial=0.0))
-    return float(columns * np.sqrt((y**2).sum(axis=0).max(initial=0.0)))
+def _checked_seed(seed: Any, function: str) -> int | None:
+    if seed is None:
+        return None
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise ArgumentTypeError(
+            f"{function}: random_state must be an integer or None, got {type(seed).__name__}"
+        )
+    if not 0 <= seed < 2**32:
+        raise ArgumentValueError(f"{function}: random_state must be in [0, 2**32), got {seed}")
+    return int(seed)
+
+
+def _step_bits(rate: float, frac_bits: int) -> int:
+    """Return the fraction bits of rounded features times the rate: as many significant ones."""
+    return min(frac_bits + max(0, -int(np.frexp(rate)[1])), 40)
+
+
+def _check_ranges(F: Array, y: Array, rate: float, frac_bits: int, log_every: int) -> bool:
+    """Refuse plaintext whose training could leave the word, which no share would show.
+
+    Over a converging run |e| never exceeds |y| in the 2-norm of a target, so |F w| stays below
+    2 |y| and a gradient below |y| times the norm of a column of F. Half of each range is left to
+    rounding.
+
+    Returns:
+        Whether gradients fit the word at the scale of the unrounded rate.
+    """
+    size = float(np.sqrt((y**2).sum(axis=0).max(initial=0.0)))
+    gradient = size * float(np.sqrt((F**2).sum(axis=0).max(initial=0.0)))
+    factor_bits = FACTOR_BITS[64]
+    exact = gradient < 2.0 ** (62 - 2 * frac_bits - factor_bits) and rate > SMALLEST_SHARED_RATE
+    ranges = [("the norm of y", size, 60 - 2 * frac_bits - GUARD_BITS)]
+    if log_every:
+        ranges.append(("the sum of squares of y", float((y**2).sum()), 61 - 2 * frac_bits))
+    if not exact:
+        ranges.append(("features", float(F.max(initial=0.0)), 62 - frac_bits - factor_bits))
+        step_room = 61 - frac_bits - _step_bits(rate, frac_bits)
+        ranges.append(("a gradient times learning_rate", rate * gradient, step_room))
+    for name, value, room in ranges:
+        if value >= 2.0**room:
+            raise RangeError(
+                f"fit: {name} must stay below 2**{room} with {frac_bits} fraction bits, "
+                f"got {value:g}; scale the data down or use fewer fraction bits"
+            )
+    return exact

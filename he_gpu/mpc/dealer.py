@@ -7,7 +7,8 @@ Sources: Beaver, CRYPTO 1991; Dalskov, Escudero, Keller, PoPETs 2020 (truncation
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Hashable, Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -23,13 +24,22 @@ _numbers = count()
 
 
 class DealerMask:
-    """What the dealer knows of a mask: its value, and a number that identifies it."""
+    """What the dealer knows of a mask.
 
-    __slots__ = ("number", "total")
+    Attributes:
+        total: the mask itself.
+        name: what tells it from every other mask; a view of a mask is named after it.
+    """
 
-    def __init__(self, total: Array):
+    __slots__ = ("name", "total")
+
+    def __init__(self, total: Array, name: Hashable = None):
         self.total = total
-        self.number = next(_numbers)
+        self.name = next(_numbers) if name is None else name
+
+    def view(self, total: Array, *change: Hashable) -> DealerMask:
+        """Return the mask of a view, equal in name wherever mask and change are equal."""
+        return DealerMask(total, (self.name, *change))
 
 
 class Correlation(NamedTuple):
@@ -101,7 +111,8 @@ class Dealer:
             total = self._backend.reconstruct(mask, self._modulus)
             return (self._by_call(mask), *self._pair(total, drop))
 
-        items: tuple[Array, Array, Array] = self._take(("truncation", shape, drop), make)
+        words = 3 * math.prod(shape)
+        items: tuple[Array, Array, Array] = self._take(("truncation", shape, drop), make, words)
         self.bytes_sent += 2 * items[0][0].nbytes
         return items
 
@@ -138,20 +149,20 @@ class Dealer:
             return a, b, self._by_call(c), low, top
 
         key = (operation, _name(left), _name(right), drop)
-        items = self._take(key, make)
+        items = self._take(key, make, _product_words(operation, left, right, bool(drop)))
         self.bytes_sent += (3 if drop else 1) * items[2][0].nbytes
         return Correlation(*items)
 
-    def _take(self, key: Any, make: Callable[[int], tuple[Any, ...]]) -> Any:
-        """Return the next correlation of a kind, making more where none is left."""
+    def _take(self, key: Any, make: Callable[[int], tuple[Any, ...]], n_words: int) -> Any:
+        """Return the next correlation of a kind, of n_words, making more where none is left."""
         self._own.check_process()  # a forked child must not take what its parent takes too
         items = next(self._pools[key], None) if key in self._pools else None
         if items is not None:
             return items
         if self._repeats == 1:
             return tuple(field[0] for field in make(1))
-        size = 8 * sum(int(np.prod(shape)) for shape in key if isinstance(shape, tuple))
-        n = min(self._repeats, max(1, BULK_BYTES // max(1, size * self._n_parties)))
+        n_bytes = n_words * self._n_parties * self._dtype.itemsize
+        n = min(self._repeats, max(1, BULK_BYTES // max(1, n_bytes)))
         self._pools[key] = zip(*make(n), strict=True)
         return next(self._pools[key])
 
@@ -183,4 +194,21 @@ class Dealer:
 
 
 def _name(mask: DealerMask | tuple[int, ...]) -> Any:
-    return mask.number if isinstance(mask, DealerMask) else mask
+    return ("kept", mask.name) if isinstance(mask, DealerMask) else mask
+
+
+def _product_words(
+    operation: str,
+    left: DealerMask | tuple[int, ...],
+    right: DealerMask | tuple[int, ...],
+    truncated: bool,
+) -> int:
+    """Return how many words each party holds of one product's correlation."""
+    masks = (left, right)
+    a, b = (m.total.shape if isinstance(m, DealerMask) else m for m in masks)
+    if operation == "matmul":
+        result = (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
+    else:
+        result = np.broadcast_shapes(a, b)
+    fresh = sum(math.prod(mask) for mask in masks if isinstance(mask, tuple))
+    return int(fresh + (3 if truncated else 1) * math.prod(result))

@@ -35,14 +35,24 @@ class Masked(NamedTuple):
             self.stack.swapaxes(-1, -2),
             self.mask.swapaxes(-1, -2),
             self.opened.swapaxes(-1, -2),
-            DealerMask(self.handle.total.swapaxes(-1, -2)),
+            self.handle.view(self.handle.total.swapaxes(-1, -2), "transposed"),
+        )
+
+    def reshaped(self, *shape: int) -> Masked:
+        """Return the same operand in another shape."""
+        return Masked(
+            self.stack.reshape(self.stack.shape[0], *shape),
+            self.mask.reshape(self.mask.shape[0], *shape),
+            self.opened.reshape(shape),
+            self.handle.view(self.handle.total.reshape(shape), "reshaped", shape),
         )
 
     def scaled(self, factor: Array, backend: Backend, modulus: int) -> Masked:
-        """Return the operand times a public integer, a word of the ring."""
+        """Return the operand times a public integer, a 0-d NumPy word of the ring."""
+        word = backend.asarray(factor)
         return Masked(
-            backend.mul(self.stack, factor, modulus),
-            backend.mul(self.mask, factor, modulus),
-            backend.mul(self.opened, factor, modulus),
-            DealerMask(backend.mul(self.handle.total, factor, modulus)),
+            backend.mul(self.stack, word, modulus),
+            backend.mul(self.mask, word, modulus),
+            backend.mul(self.opened, word, modulus),
+            self.handle.view(backend.mul(self.handle.total, word, modulus), "scaled", int(factor)),
         )

@@ -55,6 +55,11 @@ def as_reals(values: Any, function: str, argument: str) -> Array:
         array = np.asarray(to_host(values))
     except ValueError as error:
         raise ArgumentValueError(f"{function}: {argument} is no array ({error})") from None
+    if array.dtype == object and all(isinstance(value, int) for value in array.flat):
+        try:  # Python ints beyond 64 bits
+            array = array.astype(np.float64)
+        except OverflowError:
+            raise RangeError(f"{function}: {argument} holds an integer beyond float64") from None
     if array.dtype.kind not in "fiub":
         raise ArgumentTypeError(
             f"{function}: {argument} must hold real numbers, got "

@@ -133,6 +133,10 @@ def test_a_ring_too_small_for_the_weights_is_refused():
         ({"learning_rate": np.inf}, ArgumentValueError, "learning_rate must be finite, got inf"),
         ({"learning_rate": "fast"}, ArgumentTypeError, "learning_rate must hold real numbers"),
         ({"learning_rate": [1e-3]}, ArgumentValueError, "learning_rate must be > 0"),
+        ({"random_state": -1}, ArgumentValueError, r"random_state must be in \[0, 2\*\*32\)"),
+        ({"random_state": 2**32}, ArgumentValueError, "random_state must be in .* got 4294967296"),
+        ({"random_state": 0.5}, ArgumentTypeError, "random_state must be an integer or None"),
+        ({"random_state": True}, ArgumentTypeError, "random_state must be an integer or None"),
     ],
 )
 def test_bad_parameters_are_named_by_fit(parameters, error, message):
@@ -162,6 +166,47 @@ def test_bad_parameters_are_named_by_fit(parameters, error, message):
 def test_bad_data_are_refused(features, targets, error, message, session):
     with pytest.raises(error, match=message):
         small().fit(features, targets)
+
+
+@pytest.mark.parametrize(
+    ("y", "log_every", "message"),
+    [
+        # 2^32 is 0 modulo 2^64 at the 32 fraction bits of a loss.
+        (np.array([2.0**16, 0.0, 0.0, 0.0]), 1, r"sum of squares of y must stay below 2\*\*29"),
+        (
+            np.full(4, 1e7),
+            0,
+            r"norm of y must stay below 2\*\*20 with 16 fraction bits, got 2e\+07",
+        ),
+    ],
+)
+def test_targets_that_would_leave_the_word_are_refused(y, log_every, message, session):
+    with pytest.raises(RangeError, match=message):
+        small(log_every=log_every).fit(X, y)
+
+
+def test_features_that_would_leave_the_word_are_refused(session):
+    with pytest.raises(RangeError, match=r"features must stay below 2\*\*22"):
+        small(learning_rate=1e-19).fit(X * 1e8, Y)
+
+
+@pytest.mark.parametrize("frac_bits", [8, 17, 20, 24])
+def test_other_fraction_bits_learn_too(frac_bits):
+    with he.Session(frac_bits=frac_bits, device="cpu") as session:
+        model = he.ReservoirRegressor(log_every=0).fit(X, Y, session=session)
+        assert ((model.predict(X).reveal() > 0.5) == (Y == 1)).all()
+
+
+def test_fraction_bits_that_leave_the_targets_no_range_are_refused():
+    with he.Session(frac_bits=28, device="cpu"):  # noqa: SIM117
+        with pytest.raises(RangeError, match=r"norm of y must stay below .* with 28 fraction bits"):
+            small().fit(X, Y)
+
+
+def test_a_secret_loss_that_leaves_the_word_stops_the_run(session):
+    F = session.share(small().transform(X))
+    with pytest.raises(DivergenceError, match="negative: the data are out of range"):
+        small().fit(F, np.full(4, 2.0**14.5))  # the sum of squares is 2^31, and -2^31 modulo 2^32
 
 
 def test_secret_features_of_another_width_are_refused(session):

@@ -195,7 +195,7 @@ def test_no_two_correlations_share_a_word():
 def test_two_kept_masks_have_two_numbers():
     d = make(2)
     handles = [d.mask((2, 2))[1] for _ in range(3)]
-    assert len({handle.number for handle in handles}) == 3
+    assert len({handle.name for handle in handles}) == 3
 
 
 @rings
@@ -397,6 +397,6 @@ def test_dealer_bytes_count_what_is_handed_out():
 def test_numbers_of_masks_are_global():
     """Sessions may not confuse each other's masks, so no two in a process share a number."""
     first, second = make(2), make(2)
-    numbers = [d.mask((1,))[1].number for d, _ in itertools.product((first, second), range(3))]
+    numbers = [d.mask((1,))[1].name for d, _ in itertools.product((first, second), range(3))]
     assert len(set(numbers)) == 6
     assert isinstance(dealer._numbers, itertools.count)

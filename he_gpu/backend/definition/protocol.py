@@ -10,12 +10,13 @@ arithmetic-binary circuits", CRYPTO 2020.
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 
 from he_gpu.backend.definition.elementwise import add, sub
 from he_gpu.backend.definition.words import Array
-
-_SIGNED = {np.dtype(np.uint64): np.dtype(np.int64), np.dtype(np.uint32): np.dtype(np.int32)}
 
 
 def reconstruct(stack: Array, modulus: int, out: Array | None = None) -> Array:
@@ -41,10 +42,12 @@ def complete(stack: Array, total: Array, row: int, modulus: int) -> None:
         modulus: the ring.
     """
     rest = total
+    last = stack[row : row + 1]  # a view, so that a 0-d share is written in place too
     for party, share in enumerate(stack):
         if party != row:
-            rest = sub(rest, share, modulus)
-    stack[row] = rest
+            rest = sub(rest, share, modulus, out=last)
+    if rest is not last:
+        last[...] = rest
 
 
 def add_public(stack: Array, public: Array, lead: int, modulus: int) -> Array:
@@ -102,11 +105,14 @@ def truncation_pair(mask: Array, low: Array, top: Array, bits: int) -> None:
     """
     word = mask.dtype.type
     k = 8 * mask.dtype.itemsize
-    r = np.subtract(np.negative(mask), word(2 ** (k - 2)))
-    low_part = np.right_shift(np.bitwise_and(r, word(2 ** (k - 1) - 1)), word(bits))
-    complete(low, np.add(low_part, word(2 ** (k - 2 - bits))), len(low) - 1, 2**k)
-    top_part = np.left_shift(np.right_shift(r, word(k - 1)), word(k - 1 - bits))
-    complete(top, top_part, len(top) - 1, 2**k)
+    r = np.asarray(np.subtract(word(2**k - 2 ** (k - 2)), mask))
+    part = np.asarray(np.bitwise_and(r, word(2 ** (k - 1) - 1)))
+    part >>= word(bits)
+    part += word(2 ** (k - 2 - bits))
+    complete(low, part, len(low) - 1, 2**k)
+    r >>= word(k - 1)
+    r <<= word(k - 1 - bits)
+    complete(top, r, len(top) - 1, 2**k)
 
 
 def truncate_finish(opened: Array, low: Array, top: Array, bits: int, lead: int) -> Array:
@@ -122,14 +128,21 @@ def truncate_finish(opened: Array, low: Array, top: Array, bits: int, lead: int)
         bits: low bits to drop, 0 < bits < k - 2.
         lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
     """
-    word = opened.dtype.type
-    k = 8 * opened.dtype.itemsize
+    signed, top_bit, one, dropped = _constants(opened.itemsize, bits)
     # The opened top bit tells whether (r's top bit) is to be flipped: -1 where set, else 1.
-    sign = opened.view(_SIGNED[opened.dtype]) >> (k - 1)
-    sign |= 1
+    sign = np.right_shift(opened.view(signed), top_bit)
+    sign |= one
     result = np.multiply(top, sign.view(opened.dtype))
     result -= low
     if lead:
         first = result[:1]  # a view, so that a 0-d result is written in place too
-        first += np.right_shift(opened, word(bits))
+        first += np.right_shift(opened, dropped)
     return result
+
+
+@cache
+def _constants(itemsize: int, bits: int) -> tuple[np.dtype[Any], Array, Array, Array]:
+    """Return the signed word, and k - 1, 1 and bits as 0-d arrays, which ufuncs take fastest."""
+    signed, word = np.dtype(f"i{itemsize}"), np.dtype(f"u{itemsize}")
+    constants = np.array(8 * itemsize - 1, signed), np.array(1, signed), np.array(bits, word)
+    return (signed, *constants)

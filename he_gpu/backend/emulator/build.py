@@ -12,6 +12,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -180,6 +181,38 @@ def entry_point(library: ctypes.CDLL, kernel: Kernel) -> Callable[..., int]:
     function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     function.restype = ctypes.c_int
     return function  # type: ignore[no-any-return]
+
+
+def name_addresses(library: ctypes.CDLL, message: str) -> str:
+    """A fault's message with `@0x<offset>@` replaced by the line of the kernel behind it.
+
+    Args:
+        library: the library in which the fault happened, built with `thread`.
+        message: of races.h.
+
+    Returns:
+        The message with file:line, and the kernel's line where the code is a
+        header's; as it came where addr2line, of the compiler's package, is missing.
+    """
+    return re.sub(
+        "@(0x[0-9a-f]+)@", lambda found: _line_of(library._name, found.group(1)), message
+    )
+
+
+def _line_of(library: str, offset: str) -> str:
+    if shutil.which("addr2line") is None:
+        return offset
+    ran = subprocess.run(
+        ["addr2line", "--inlines", f"--exe={library}", offset],
+        capture_output=True,
+        text=True,
+        env=_plain_environment(),
+    )
+    # Innermost first, as "<folder>/<file>:<line>" and perhaps " (discriminator 3)".
+    lines = [line.rpartition("/")[2].partition(" ")[0] for line in ran.stdout.splitlines()]
+    own = [line for line in lines if line.partition(":")[0] not in _HEADERS] or [offset]
+    caller = next((line for line in own if ".cu:" in line), own[0])
+    return own[0] if own[0] == caller else f"{own[0]} in {caller}"
 
 
 def _sanitizer_flags(sanitizers: str) -> list[str]:

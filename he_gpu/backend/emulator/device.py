@@ -41,8 +41,10 @@ class Emulator(KernelDevice):
             the blocks of a grid follow one another; "random:<seed>" sets both.
             By default the variable HE_GPU_EMULATOR_ORDER, else "forward".
         seed: of the random order; each launch draws another order from it.
-        sanitizers: "", "address", "undefined" or both with a comma. By default
-            the variable HE_GPU_EMULATOR_SANITIZERS.
+        sanitizers: "", or with commas "undefined" and one of "address" (bounds;
+            see `sanitizer_environment`) and "thread" (races: two accesses that
+            CUDA does not order are a fault, whatever came out). By default the
+            variable HE_GPU_EMULATOR_SANITIZERS.
 
     Attributes:
         order: may be set at any time, like seed.
@@ -92,18 +94,18 @@ class Emulator(KernelDevice):
             library = build.build(source, self.sanitizers)
             self._libraries[source.digest] = (library, _lock(library._name))
         library, lock = self._libraries[source.digest]
-        return build.entry_point(library, kernel), lock
+        return library, build.entry_point(library, kernel), lock
 
     def _start(
         self,
         kernel: Kernel,
-        function: tuple[Callable[..., int], threading.Lock],
+        function: tuple[ctypes.CDLL, Callable[..., int], threading.Lock],
         grid: tuple[int, int, int],
         block: tuple[int, int, int],
         args: Sequence[Any],
         shared_bytes: int,
     ) -> None:
-        entry, lock = function
+        library, entry, lock = function
         slots = _slots(kernel, args)
         report = build.Report()
         self._count += 1
@@ -115,7 +117,8 @@ class Emulator(KernelDevice):
             raise EmulatorError(f"{kernel.name}: no memory for shared_bytes {shared_bytes}")
         if status:
             where = (tuple(report.block), tuple(report.thread))
-            raise KernelFaultError(kernel.name, *where, report.message.decode())
+            reason = build.name_addresses(library, report.message.decode())
+            raise KernelFaultError(kernel.name, *where, reason)
         launches[kernel.name] += 1
 
 

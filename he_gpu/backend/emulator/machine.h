@@ -258,7 +258,7 @@ HE_GPU_UNSEEN void fiber_main() {
     }
 }
 
-__attribute__((noinline)) void resume(Fiber* fiber) {
+HE_GPU_UNSEEN __attribute__((noinline)) void resume(Fiber* fiber) {
     machine.running = fiber;
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&machine.scheduler_fake_stack,
