@@ -369,21 +369,34 @@ __device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbT
     }
 }
 
+// Turns sums into words of the ring, brings them into the order of rows by way of shared
+// memory (planes and words are free now) and stores them.
 template <class Plan, class Ring>
 __device__ __forceinline__ void store_sums(const WarpSums<Plan>& warp_sums, Ring ring,
                                            const LimbTile<Plan>& tile,
                                            const Result<typename Plan::Word>& result, bool first) {
+    typedef typename Plan::Word W;
+    constexpr u32 LINE = Plan::COLUMNS + 2, ACROSS = WarpSums<Plan>::ACROSS;
+    static_assert(Plan::ROWS * LINE * sizeof(W) <= Plan::SHARED_BYTES, "a tile of results fits");
+    W* const words = reinterpret_cast<W*>(tile.shared);
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const u64 row = tile.row + warp % Plan::WARPS_DOWN * 32 + lane / 4;
-    const u64 column = tile.column + warp / Plan::WARPS_DOWN * Plan::WARP_COLUMNS + lane % 4 * 2;
+    W* const own = words + (warp % Plan::WARPS_DOWN * 32 + lane / 4) * LINE +
+                   warp / Plan::WARPS_DOWN * Plan::WARP_COLUMNS + lane % 4 * 2;
+    block_barrier();  // the planes are still being read
 #pragma unroll
-    for (u32 i = 0; i < 8 * WarpSums<Plan>::ACROSS; i++) {
-        const u32 r = i % 4, across = i / 4 % WarpSums<Plan>::ACROSS;
-        const u32 down = i / 4 / WarpSums<Plan>::ACROSS;
-        const u64 own_row = row + 16 * down + 8 * (r / 2), own_column = column + 8 * across + r % 2;
-        if (own_row < tile.m && own_column < tile.n) {
-            const auto word = word_of_sum(ring, warp_sums.weigh(down, across, r));
-            result.store(ring, tile.batch, own_row, own_column, word, first);
+    for (u32 i = 0; i < 8 * ACROSS; i++) {
+        const u32 r = i % 4, across = i / 4 % ACROSS, down = i / 4 / ACROSS;
+        own[(16 * down + 8 * (r / 2)) * LINE + 8 * across + r % 2] =
+            word_of_sum(ring, warp_sums.weigh(down, across, r));
+    }
+    block_barrier();
+    const u32 across = threadIdx.x % Plan::COLUMNS;
+#pragma unroll 4
+    for (u32 down = threadIdx.x / Plan::COLUMNS; down < Plan::ROWS;
+         down += THREADS / Plan::COLUMNS) {
+        if (tile.row + down < tile.m && tile.column + across < tile.n) {
+            result.store(ring, tile.batch, tile.row + down, tile.column + across,
+                         words[down * LINE + across], first);
         }
     }
 }

@@ -111,8 +111,9 @@ class Dealer:
             total = self._backend.reconstruct(mask, self._modulus)
             return (self._by_call(mask), *self._pair(total, drop))
 
-        words = 3 * math.prod(shape)
-        items: tuple[Array, Array, Array] = self._take(("truncation", shape, drop), make, words)
+        items: tuple[Array, Array, Array] = self._take(
+            ("truncation", shape, drop), make, lambda: 3 * math.prod(shape)
+        )
         self.bytes_sent += 2 * items[0][0].nbytes
         return items
 
@@ -149,19 +150,27 @@ class Dealer:
             return a, b, self._by_call(c), low, top
 
         key = (operation, _name(left), _name(right), drop)
-        items = self._take(key, make, _product_words(operation, left, right, bool(drop)))
+        items = self._take(key, make, lambda: _product_words(operation, left, right, drop > 0))
         self.bytes_sent += (3 if drop else 1) * items[2][0].nbytes
         return Correlation(*items)
 
-    def _take(self, key: Any, make: Callable[[int], tuple[Any, ...]], n_words: int) -> Any:
-        """Return the next correlation of a kind, of n_words, making more where none is left."""
+    def _take(
+        self, key: Any, make: Callable[[int], tuple[Any, ...]], n_words: Callable[[], int]
+    ) -> Any:
+        """Return the next correlation of a kind, making more where none is left.
+
+        Args:
+            key: the kind.
+            make: makes the fields of some correlations, each with the calls along its first axis.
+            n_words: how many words of one correlation a party holds.
+        """
         self._own.check_process()  # a forked child must not take what its parent takes too
         items = next(self._pools[key], None) if key in self._pools else None
         if items is not None:
             return items
         if self._repeats == 1:
             return tuple(field[0] for field in make(1))
-        n_bytes = n_words * self._n_parties * self._dtype.itemsize
+        n_bytes = n_words() * self._n_parties * self._dtype.itemsize
         n = min(self._repeats, max(1, BULK_BYTES // max(1, n_bytes)))
         self._pools[key] = zip(*make(n), strict=True)
         return next(self._pools[key])

@@ -194,9 +194,7 @@ def name_addresses(library: ctypes.CDLL, message: str) -> str:
         The message with file:line, and the kernel's line where the code is a
         header's; as it came where addr2line, of the compiler's package, is missing.
     """
-    return re.sub(
-        "@(0x[0-9a-f]+)@", lambda found: _line_of(library._name, found.group(1)), message
-    )
+    return re.sub("@(0x[0-9a-f]+)@", lambda found: _line_of(library._name, found.group(1)), message)
 
 
 def _line_of(library: str, offset: str) -> str:
