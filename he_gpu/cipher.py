@@ -92,9 +92,11 @@ def encrypt(x: Any, n_shares: int = 3, modulus: int = MODULUS, device: str = "au
     words = reduce_integers(x, modulus, "encrypt")
     backend = get_backend(device)
     stack = backend.xp.empty((int(n_shares), *words.shape), word_dtype(modulus))
-    rest = _generator(backend).uniform((n_shares - 1, *words.shape), modulus)
-    stack[:-1] = rest
-    backend.complete(stack, backend.asarray(words), int(n_shares) - 1, modulus)
+    generator, rest = _generator(backend), backend.asarray(words)
+    for i in range(int(n_shares) - 1):
+        stream = generator.stream(words.shape, modulus)
+        backend.split(rest, stream, stack[i, ...], stack[-1, ...], modulus)
+        rest = stack[-1, ...]
     return Shares(stack, modulus, backend.name)
 
 

@@ -201,8 +201,8 @@ class SecretTensor:
             return self._product("mul", other, None)
         factor = self._factor(other, "mul")
         x, public = self._broadcast(factor.mantissa, "mul")
-        scheme = self.session.scheme
-        return self._rescale(scheme.mul_public(x, public), factor.shift)
+        drop = self._drop(self.frac_bits + factor.shift, self.frac_bits, "mul")
+        return self._like(self.session.scheme.mul_public(x, public, drop))
 
     __rmul__ = __mul__
 

@@ -47,10 +47,10 @@ struct LimbPlan {
     }
     // Steps of DEPTH after which a sum that must be exact could leave 32 bits. A sum may wrap
     // where the bits above, 2^(8 d + 32) and more, weigh nothing in a ring of `bits` bits.
-    __device__ static constexpr u64 piece(u32 bits) {
-        u64 steps = ~0ull;
+    __device__ static constexpr u32 piece(u32 bits) {
+        u32 steps = ~0u;
         for (u32 d = 0; d < DIAGONALS && 8 * d + 32 < bits; d++) {
-            const u64 bound = 0x7fffffffull / largest(d) / DEPTH;
+            const u32 bound = static_cast<u32>(0x7fffffffull / largest(d) / DEPTH);
             steps = bound < steps ? bound : steps;
         }
         return steps;
@@ -64,11 +64,12 @@ __device__ __forceinline__ u32 place_in_plane(u32 line, u32 depth) {
     return line / 4 * 128 + half * 16 + depth % 16;
 }
 
-// The words of a tile that a thread stages: SIDE / 64 times two lines by 4 of depth, in four
-// chunks of two words. Threads follow the depth (a chunk is two of depth, lines are 32
-// apart), or else the lines (a chunk is two lines).
+// The words of a tile that a thread stages, in chunks of two words. Threads follow the depth:
+// a chunk is two of depth, and two chunks make a quad of every 32nd line. Or threads follow
+// the lines: a chunk is two lines, and four chunks make two quads of every 64th line.
 template <bool ALONG_DEPTH>
 struct Share {
+    static constexpr u32 CHUNKS = ALONG_DEPTH ? 2 : 4, LINES_APART = ALONG_DEPTH ? 32 : 64;
     u32 line, depth;
 
     __device__ __forceinline__ Share() {
@@ -76,30 +77,27 @@ struct Share {
         line = ALONG_DEPTH ? t / 8 : 2 * (t % 8 + warp % 4 * 8);
         depth = ALONG_DEPTH ? t % 8 * 4 : 4 * (t % 32 / 8 + warp / 4 * 4);
     }
-    // Which line and depth, from the first of its unit on, is word e of chunk c.
-    __device__ static constexpr u32 line_of(u32 c, u32 e) {
-        return ALONG_DEPTH ? c / 2 * 32 : e;
-    }
-    __device__ static constexpr u32 depth_of(u32 c, u32 e) {
-        return ALONG_DEPTH ? c % 2 * 2 + e : c;
-    }
 };
+
+__device__ __forceinline__ i32 at_most(i64 x, i32 bound) {
+    return x < bound ? static_cast<i32>(x) : bound;
+}
 
 // One operand as lines that begin at the tile's first.
 template <class W>
 struct Lines {
     const W* data;
     i64 line_step, depth_step;
-    i64 lines;
+    i32 lines;  // that are left, or more than a tile has
 
-    __device__ __forceinline__ Lines(const W* matrix, i64 line_step_, i64 depth_step_, u64 first,
-                                     u64 end)
+    __device__ __forceinline__ Lines(const W* matrix, i64 line_step_, i64 depth_step_, u32 first,
+                                     u32 end)
         : data(matrix + static_cast<i64>(first) * line_step_),
           line_step(line_step_),
           depth_step(depth_step_),
-          lines(static_cast<i64>(end - first)) {}
+          lines(at_most(static_cast<i64>(end) - first, 1024)) {}
     __device__ __forceinline__ bool along_depth() const { return depth_step == 1; }
-    // Whether chunks of two words are aligned and lie inside or outside as a whole.
+    // Whether chunks are aligned and lie inside or outside as a whole.
     __device__ __forceinline__ bool in_pairs(u64 k) const {
         const i64 near = along_depth() ? depth_step : line_step;
         const i64 far = along_depth() ? line_step : depth_step;
@@ -127,32 +125,52 @@ __device__ __forceinline__ void copy_pair(W* shared, const W* global, bool insid
     }
 }
 
-// Starts the copies of a thread's words of a tile; zeros beyond the edges.
-template <u32 SIDE, bool ALONG_DEPTH, class W>
-__device__ __forceinline__ void copy_share(W* words, Lines<W> lines, u64 depth, u64 k) {
-    const Share<ALONG_DEPTH> own;
-    const W* first = lines.data + (static_cast<i64>(own.line) * lines.line_step +
-                                   static_cast<i64>(depth + own.depth) * lines.depth_step);
-    const i64 lines_left = lines.lines - own.line;
-    const i64 depth_left = static_cast<i64>(k - depth) - own.depth;
-    const bool in_pairs = lines.in_pairs(k);
+// Starts the copies of a thread's words of a tile; zeros beyond the edges. IN_PAIRS: by chunks.
+template <u32 SIDE, bool ALONG_DEPTH, bool IN_PAIRS, class W>
+__device__ __forceinline__ void copy_share(W* words, const Lines<W>& lines, u32 step, u64 k) {
+    typedef Share<ALONG_DEPTH> Own;
+    const Own own;
+    const i64 depth = static_cast<i64>(step) * DEPTH + own.depth;
+    const W* word = lines.data + (static_cast<i64>(own.line) * lines.line_step +
+                                  depth * lines.depth_step);
+    const i32 lines_left = lines.lines - static_cast<i32>(own.line);
+    const i32 depth_left = at_most(static_cast<i64>(k) - depth, DEPTH);
+    const i64 near_step = ALONG_DEPTH ? 2 : lines.depth_step;
+    W* place = words + 2 * threadIdx.x;
 #pragma unroll 1
-    for (u32 c = 0; c < SIDE / 16; c++) {
-        W* place = words + (c * THREADS + threadIdx.x) * 2;
-        const W* word[2];
-        bool inside[2];
+    for (u32 far = 0; far < SIDE / Own::LINES_APART; far++) {
+        const i32 l = far * Own::LINES_APART;
 #pragma unroll
-        for (u32 e = 0; e < 2; e++) {
-            const i64 l = c / 4 * 64 + own.line_of(c % 4, e), d = own.depth_of(c % 4, e);
-            word[e] = first + (l * lines.line_step + d * lines.depth_step);
-            inside[e] = l < lines_left && d < depth_left;
+        for (u32 near = 0; near < Own::CHUNKS; near++) {
+            const W* pair = word + near * near_step;
+            const i32 d = ALONG_DEPTH ? 2 * near : near;
+            const bool inside = l < lines_left && d < depth_left;
+            if (IN_PAIRS) {
+                copy_pair(place, pair, inside);
+            } else {
+                const bool second = l + !ALONG_DEPTH < lines_left && d + ALONG_DEPTH < depth_left;
+                copy_word(place, pair, inside);
+                copy_word(place + 1, pair + (ALONG_DEPTH ? 1 : lines.line_step), second);
+            }
+            place += 2 * THREADS;
         }
+        word += Own::LINES_APART * lines.line_step;
+    }
+}
+
+template <u32 SIDE, class W>
+__device__ __forceinline__ void copy_tile(W* words, const Lines<W>& lines, u32 step, u64 k) {
+    const bool in_pairs = lines.in_pairs(k);
+    if (lines.along_depth()) {
         if (in_pairs) {
-            copy_pair(place, word[0], inside[0]);
+            copy_share<SIDE, true, true>(words, lines, step, k);
         } else {
-            copy_word(place, word[0], inside[0]);
-            copy_word(place + 1, word[1], inside[1]);
+            copy_share<SIDE, true, false>(words, lines, step, k);
         }
+    } else if (in_pairs) {
+        copy_share<SIDE, false, true>(words, lines, step, k);
+    } else {
+        copy_share<SIDE, false, false>(words, lines, step, k);
     }
 }
 
@@ -161,31 +179,33 @@ struct alignas(2 * sizeof(W)) WordPair {
     W word[2];
 };
 
-// Cuts a thread's words of a tile into planes.
+// Cuts a thread's words of a tile into planes, two quads at a time.
 template <u32 SIDE, bool ALONG_DEPTH, class Digits, class W>
 __device__ __forceinline__ void cut_share(Digits digits, const W* words, u8* planes) {
     const Share<ALONG_DEPTH> own;
-#pragma unroll
+    const WordPair<W>* chunk = reinterpret_cast<const WordPair<W>*>(words) + threadIdx.x;
+    u8* const place = planes + place_in_plane(own.line, own.depth);
+    // The second quad is 32 lines further, or one: that is another place in the 128 bytes.
+    u8* const next = planes + place_in_plane(own.line + (ALONG_DEPTH ? 32 : 1), own.depth);
+#pragma unroll 1
     for (u32 unit = 0; unit < SIDE / 64; unit++) {
-        W cut[2][4];
+        W quads[2][4];
 #pragma unroll
         for (u32 c = 0; c < 4; c++) {
-            const u32 chunk = (unit * 4 + c) * THREADS + threadIdx.x;
-            const WordPair<W> pair = reinterpret_cast<const WordPair<W>*>(words)[chunk];
+            const WordPair<W> pair = chunk[(unit * 4 + c) * THREADS];
 #pragma unroll
             for (u32 e = 0; e < 2; e++) {
-                cut[own.line_of(c, e) != 0][own.depth_of(c, e)] = pair.word[e];
+                quads[ALONG_DEPTH ? c / 2 : e][ALONG_DEPTH ? c % 2 * 2 + e : c] = pair.word[e];
             }
         }
 #pragma unroll
-        for (u32 l = 0; l < 2; l++) {
+        for (u32 quad = 0; quad < 2; quad++) {
             u32 limbs[Digits::COUNT];
-            digits.cut(cut[l], limbs);
-            const u32 line = own.line + (ALONG_DEPTH ? 32 * l : l);
-            u8* place = planes + unit * 64 * DEPTH + place_in_plane(line, own.depth);
+            digits.cut(quads[quad], limbs);
 #pragma unroll
             for (u32 i = 0; i < Digits::COUNT; i++) {
-                *reinterpret_cast<u32*>(place + i * SIDE * DEPTH) = limbs[i];
+                u8* const bytes = (quad ? next : place) + unit * 64 * DEPTH + i * SIDE * DEPTH;
+                *reinterpret_cast<u32*>(bytes) = limbs[i];
             }
         }
     }
@@ -262,18 +282,6 @@ __device__ __forceinline__ u64 word_of_sum(ResidueProducts ring, u64 sum) {
     return (rest & ~negative) | (ring.neg(rest) & negative);
 }
 
-// The position of a block's tile, GROUP rows of tiles after GROUP rows.
-struct TilePosition {
-    u64 row, column;
-
-    __device__ __forceinline__ TilePosition(u64 down, u64 across) {
-        const u64 group = blockIdx.x / (GROUP * across), within = blockIdx.x % (GROUP * across);
-        const u64 left = down - group * GROUP, rows = left < GROUP ? left : GROUP;
-        row = group * GROUP + within % rows;
-        column = within / rows;
-    }
-};
-
 // The tile of a block in one batch, and its place in the sequence of DEPTH-wide steps.
 template <class Plan>
 struct LimbTile {
@@ -282,13 +290,37 @@ struct LimbTile {
     typename Plan::Left left_digits;
     typename Plan::Right right_digits;
     u8* shared;
-    u64 batch, row, column, m, n;
+    u32 m, n, batch, row, column;
 
-    __device__ __forceinline__ u64 first_steps() const { return (first.k + DEPTH - 1) / DEPTH; }
-    __device__ __forceinline__ u64 steps() const {
-        return first_steps() + (second.k + DEPTH - 1) / DEPTH;
+    __device__ __forceinline__ LimbTile(const Product<W>& first_, const Product<W>& second_,
+                                        const typename Plan::Left& left_digits_,
+                                        const typename Plan::Right& right_digits_, u8* shared_,
+                                        u64 m_, u64 n_)
+        : first(first_),
+          second(second_),
+          left_digits(left_digits_),
+          right_digits(right_digits_),
+          shared(shared_),
+          m(static_cast<u32>(m_)),
+          n(static_cast<u32>(n_)),
+          batch(0) {
+        const u32 down = (m + Plan::ROWS - 1) / Plan::ROWS;
+        const u32 across = (n + Plan::COLUMNS - 1) / Plan::COLUMNS;
+        // GROUP rows of tiles after GROUP rows, each group column by column.
+        const u32 group = blockIdx.x / (GROUP * across), within = blockIdx.x % (GROUP * across);
+        const u32 left = down - group * GROUP, rows = left < GROUP ? left : GROUP;
+        row = (group * GROUP + within % rows) * Plan::ROWS;
+        column = within / rows * Plan::COLUMNS;
     }
-    __device__ __forceinline__ Product<W> product(u64 step) const {
+
+    __device__ __forceinline__ u32 first_steps() const {
+        return static_cast<u32>((first.k + DEPTH - 1) / DEPTH);
+    }
+    __device__ __forceinline__ u32 steps() const {
+        const u32 steps = first_steps() + static_cast<u32>((second.k + DEPTH - 1) / DEPTH);
+        return steps != 0 ? steps : 1;  // of zeros
+    }
+    __device__ __forceinline__ Product<W> product(u32 step) const {
         return step < first_steps() ? first : second;
     }
     __device__ __forceinline__ Lines<W> left(const Product<W>& p) const {
@@ -301,24 +333,15 @@ struct LimbTile {
         return reinterpret_cast<W*>(shared + 2 * Plan::PLANE_BYTES);
     }
 
-    __device__ __forceinline__ void copy(u64 step) const {
+    __device__ __forceinline__ void copy(u32 step) const {
         const Product<W> p = product(step);
-        const u64 depth = (step < first_steps() ? step : step - first_steps()) * DEPTH;
-        W* const right_words = words() + Plan::ROWS * DEPTH;
-        if (p.a.column_step == 1) {
-            copy_share<Plan::ROWS, true>(words(), left(p), depth, p.k);
-        } else {
-            copy_share<Plan::ROWS, false>(words(), left(p), depth, p.k);
-        }
-        if (p.b.row_step == 1) {
-            copy_share<Plan::COLUMNS, true>(right_words, right(p), depth, p.k);
-        } else {
-            copy_share<Plan::COLUMNS, false>(right_words, right(p), depth, p.k);
-        }
+        const u32 own_step = step < first_steps() ? step : step - first_steps();
+        copy_tile<Plan::ROWS>(words(), left(p), own_step, p.k);
+        copy_tile<Plan::COLUMNS>(words() + Plan::ROWS * DEPTH, right(p), own_step, p.k);
         copy_async_commit();
     }
 
-    __device__ __forceinline__ void cut(u64 step, u8* planes) const {
+    __device__ __forceinline__ void cut(u32 step, u8* planes) const {
         copy_async_wait<0>();
         const Product<W> p = product(step);
         const W* const right_words = words() + Plan::ROWS * DEPTH;
@@ -335,10 +358,10 @@ struct LimbTile {
     }
 };
 
-// Sums the steps from `step` to `end` of a tile.
+// Sums the steps from `step` to `end` of a tile, at least one.
 template <class Plan>
 __device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbTile<Plan>& tile,
-                                          u64 step, u64 end) {
+                                          u32 step, u32 end) {
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const u32 warp_row = warp % Plan::WARPS_DOWN * 32;
     const u32 warp_column = warp / Plan::WARPS_DOWN * Plan::WARP_COLUMNS;
@@ -347,13 +370,12 @@ __device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbT
         Plan::LEFT_BYTES + place_in_plane(warp_column + lane / 16 * 8 + lane % 8, lane / 8 % 2 * 16);
     const bool busy = tile.row + warp_row < tile.m && tile.column + warp_column < tile.n;
     block_barrier();  // the planes of the sums before are still being read
-    if (step < end) {
-        tile.copy(step);
-        tile.cut(step, tile.shared);
-        if (step + 1 < end) tile.copy(step + 1);
-    }
+    tile.copy(step);
+    tile.cut(step, tile.shared);
+    if (step + 1 < end) tile.copy(step + 1);
     u32 current = 0;
-    for (; step < end; step++) {
+#pragma unroll 1
+    do {
         block_barrier();  // current planes are cut, and the others have been multiplied
         const u8* planes = tile.shared + current;
         current ^= Plan::PLANE_BYTES;
@@ -366,7 +388,7 @@ __device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbT
                 if (step + 2 < end) tile.copy(step + 2);
             }
         }
-    }
+    } while (++step < end);
 }
 
 // Turns sums into words of the ring, brings them into the order of rows by way of shared
@@ -405,16 +427,12 @@ template <u32 BITS, class Plan, class Ring>
 __device__ __forceinline__ void multiply_limbs(Ring ring, LimbTile<Plan> tile,
                                                const Result<typename Plan::Word>& result,
                                                u64 batches) {
-    constexpr u64 PIECE = Plan::piece(BITS);
-    const TilePosition position((tile.m + Plan::ROWS - 1) / Plan::ROWS,
-                                (tile.n + Plan::COLUMNS - 1) / Plan::COLUMNS);
-    tile.row = position.row * Plan::ROWS;
-    tile.column = position.column * Plan::COLUMNS;
+    constexpr u32 PIECE = Plan::piece(BITS);
     for (tile.batch = blockIdx.y; tile.batch < batches; tile.batch += gridDim.y) {
-        const u64 steps = tile.steps();
-        u64 step = 0;
+        const u32 steps = tile.steps();
+        u32 step = 0;
         do {
-            const u64 end = steps - step > PIECE ? step + PIECE : steps;
+            const u32 end = steps - step > PIECE ? step + PIECE : steps;
             WarpSums<Plan> warp_sums;
             warp_sums.clear();
             sum_steps(warp_sums, tile, step, end);

@@ -1,13 +1,14 @@
-// The exact matrix product of a ring: out = a b + add, in batches.
+// The exact matrix product of a ring: out = a b + a2 b2 + add, in batches.
 //
 //   matmul_*        tiles of 64 x 64 results
 //   matmul_small_*  tiles of 32 x 32, where larger ones would leave a device idle
 //   matmul_thin_*   one column of results per block, for some few columns
 //
-// Defined by he_gpu/backend/definition/matmul.py.
-// Shapes: a (batches, m, k), b (batches, k, n), add and out (batches, m, n), each with
-// a step in words for batch, row and column: transposes, slices and repeated operands
-// (step 0) need no copy. add may be null; nothing may overlap out.
+// Defined by matmul_pair in he_gpu/backend/definition/matmul.py.
+// Shapes: a (batches, m, k), b (batches, k, n), a2 and b2 likewise with k2, add and out
+// (batches, m, n), each with a step in words for batch, row and column: transposes, slices
+// and repeated operands (step 0) need no copy. With k2 = 0 nothing of a2 and b2 is read.
+// add may be null; nothing may overlap out.
 // Values: in [0, q), in and out, for any k. mod_u64 takes any 2 <= q <= 2^63 and sums
 // 128-bit products whose high word is kept below q (modular.cuh).
 // Threads: blocks of 256. Grid x counts the tiles of a matrix (thin: groups of
@@ -15,6 +16,7 @@
 // 256: so many threads share the inner dimension of a result. Nothing else must divide
 // anything: ragged edges are filled with zeros.
 // Constant-time: addresses and branches depend on shapes alone.
+#include "factors.cuh"
 #include "modular.cuh"
 
 #define THREADS 256
@@ -22,38 +24,6 @@
 // A tile holds DEPTH lines of 16 * PER words, and a spare word in each line so that threads
 // that write along the inner dimension meet different banks.
 #define TILE_WORDS(PER) (DEPTH * (16 * (PER) + 1))
-
-template <class W>
-struct Factor {
-    const W* data;
-    i64 batch_step, row_step, column_step;
-
-    __device__ __forceinline__ const W* matrix(u64 batch) const {
-        return data + static_cast<i64>(batch) * batch_step;
-    }
-    __device__ __forceinline__ i64 offset(u64 row, u64 column) const {
-        return static_cast<i64>(row) * row_step + static_cast<i64>(column) * column_step;
-    }
-};
-
-// Where results go, and what is added to them.
-template <class W>
-struct Result {
-    Factor<W> add;
-    struct {
-        W* data;
-        i64 batch_step, row_step, column_step;
-    } out;
-
-    template <class Ring>
-    __device__ __forceinline__ void store(Ring ring, u64 batch, u64 row, u64 column,
-                                          W word) const {
-        if (add.data) word = ring.add(word, add.matrix(batch)[add.offset(row, column)]);
-        out.data[static_cast<i64>(batch) * out.batch_step +
-                 static_cast<i64>(row) * out.row_step +
-                 static_cast<i64>(column) * out.column_step] = word;
-    }
-};
 
 // Copies `lines` x DEPTH words into tile[depth][line], zeros beyond the edges. Neighbouring
 // threads follow the axis along which the operand's words are neighbours.
@@ -82,13 +52,34 @@ __device__ __forceinline__ void load_tile(W* tile, const W* matrix, i64 line_ste
     }
 }
 
+// Adds the products of a pair of tiles to the PER x PER sums of a thread.
+template <u32 PER, class Ring, class W>
+__device__ __forceinline__ void sum_tiles(Ring ring, typename Ring::Sum (&sums)[PER][PER],
+                                          const W* a_tile, const W* b_tile) {
+    constexpr u32 LINE = 16 * PER + 1;
+#pragma unroll 4
+    for (u32 d = 0; d < DEPTH; d++) {
+        W rows[PER], columns[PER];
+#pragma unroll
+        for (u32 i = 0; i < PER; i++) {
+            rows[i] = a_tile[d * LINE + 16 * i];
+            columns[i] = b_tile[d * LINE + 16 * i];
+        }
+#pragma unroll
+        for (u32 i = 0; i < PER * PER; i++) {
+            ring.multiply_add(sums[i / PER][i % PER], rows[i / PER], columns[i % PER]);
+            if (d % 2 == 1) ring.settle(sums[i / PER][i % PER]);  // every second product
+        }
+    }
+}
+
 // A block makes SIDE x SIDE results, a thread PER x PER of them, 16 apart so that the threads
 // of a warp read neighbouring words of the tiles and write neighbouring results.
 template <u32 PER, class Ring, class W>
-__device__ __forceinline__ void multiply_tiles(Ring ring, Factor<W> a, Factor<W> b,
-                                               Result<W> result, u64 batches, u64 m, u64 n, u64 k,
-                                               W* a_tile, W* b_tile) {
-    constexpr u32 SIDE = 16 * PER, LINE = SIDE + 1;
+__device__ __forceinline__ void multiply_tiles(Ring ring, const Product<W>& first,
+                                               const Product<W>& second, const Result<W>& result,
+                                               u64 batches, u64 m, u64 n, W* a_tile, W* b_tile) {
+    constexpr u32 SIDE = 16 * PER;
     const u64 across = (n + SIDE - 1) / SIDE;
     const u64 first_row = blockIdx.x / across * SIDE, first_column = blockIdx.x % across * SIDE;
     const u32 x = threadIdx.x % 16, y = threadIdx.x / 16;
@@ -96,26 +87,17 @@ __device__ __forceinline__ void multiply_tiles(Ring ring, Factor<W> a, Factor<W>
         typename Ring::Sum sums[PER][PER];
 #pragma unroll
         for (u32 i = 0; i < PER * PER; i++) sums[i / PER][i % PER] = ring.zero();
-        for (u64 depth = 0; depth < k; depth += DEPTH) {
-            block_barrier();  // the previous tiles are still being read
-            load_tile<SIDE>(a_tile, a.matrix(batch), a.row_step, a.column_step, first_row, m,
-                            depth, k);
-            load_tile<SIDE>(b_tile, b.matrix(batch), b.column_step, b.row_step, first_column, n,
-                            depth, k);
-            block_barrier();
-#pragma unroll 4
-            for (u32 d = 0; d < DEPTH; d++) {
-                W rows[PER], columns[PER];
-#pragma unroll
-                for (u32 i = 0; i < PER; i++) {
-                    rows[i] = a_tile[d * LINE + y + 16 * i];
-                    columns[i] = b_tile[d * LINE + x + 16 * i];
-                }
-#pragma unroll
-                for (u32 i = 0; i < PER * PER; i++) {
-                    ring.multiply_add(sums[i / PER][i % PER], rows[i / PER], columns[i % PER]);
-                    if (d % 2 == 1) ring.settle(sums[i / PER][i % PER]);  // every second product
-                }
+#pragma unroll 1
+        for (u32 part = 0; part < 2; part++) {
+            const Product<W> p = part == 0 ? first : second;
+            for (u64 depth = 0; depth < p.k; depth += DEPTH) {
+                block_barrier();  // the previous tiles are still being read
+                load_tile<SIDE>(a_tile, p.a.matrix(batch), p.a.row_step, p.a.column_step,
+                                first_row, m, depth, p.k);
+                load_tile<SIDE>(b_tile, p.b.matrix(batch), p.b.column_step, p.b.row_step,
+                                first_column, n, depth, p.k);
+                block_barrier();
+                sum_tiles<PER>(ring, sums, a_tile + y, b_tile + x);
             }
         }
 #pragma unroll
@@ -133,23 +115,26 @@ __device__ __forceinline__ void multiply_tiles(Ring ring, Factor<W> a, Factor<W>
 // inner dimension and leave their sums in partial[slice][row]. Neighbouring threads follow
 // the inner dimension where a's words are neighbours along it, else the rows.
 template <class Ring, class W>
-__device__ __forceinline__ void multiply_thin(Ring ring, Factor<W> a, Factor<W> b,
-                                              Result<W> result, u64 batches, u64 m, u64 n, u64 k,
-                                              u32 slices, W* partial) {
+__device__ __forceinline__ void multiply_thin(Ring ring, const Product<W>& first,
+                                              const Product<W>& second, const Result<W>& result,
+                                              u64 batches, u64 m, u64 n, u32 slices, W* partial) {
     const u32 rows = THREADS / slices;
-    const bool along_depth = a.column_step == 1;
+    const bool along_depth = first.a.column_step == 1;
     const u32 slice = along_depth ? threadIdx.x % slices : threadIdx.x / rows;
     const u32 line = along_depth ? threadIdx.x / slices : threadIdx.x % rows;
     const u64 groups = (m + rows - 1) / rows;
     const u64 row = blockIdx.x % groups * rows + line, column = blockIdx.x / groups;
     for (u64 batch = blockIdx.y; batch < batches; batch += gridDim.y) {
         typename Ring::Sum sum = ring.zero();
-        if (row < m) {
-            const W* a_row = a.matrix(batch) + a.offset(row, 0);
-            const W* b_column = b.matrix(batch) + b.offset(0, column);
+#pragma unroll 1
+        for (u32 part = 0; part < 2 && row < m; part++) {
+            const Product<W> p = part == 0 ? first : second;
+            const W* a_row = p.a.matrix(batch) + p.a.offset(row, 0);
+            const W* b_column = p.b.matrix(batch) + p.b.offset(0, column);
 #pragma unroll 4
-            for (u64 depth = slice; depth < k; depth += slices) {
-                ring.multiply_add(sum, a_row[a.offset(0, depth)], b_column[b.offset(depth, 0)]);
+            for (u64 depth = slice; depth < p.k; depth += slices) {
+                ring.multiply_add(sum, a_row[p.a.offset(0, depth)],
+                                  b_column[p.b.offset(depth, 0)]);
                 ring.settle(sum);
             }
         }
@@ -164,129 +149,155 @@ __device__ __forceinline__ void multiply_thin(Ring ring, Factor<W> a, Factor<W> 
     }
 }
 
-extern "C" __global__ __launch_bounds__(256) void matmul_ring_u64(
+extern "C" __global__ __launch_bounds__(256, 2) void matmul_ring_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
-    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
-    i64 out_column, u64 batches, u64 m, u64 n, u64 k) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2) {
     const Ring64 ring{};
-    const Factor<u64> left = {a, a_batch, a_row, a_column};
-    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     __shared__ u64 a_tile[TILE_WORDS(4)], b_tile[TILE_WORDS(4)];
-    multiply_tiles<4>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+    multiply_tiles<4>(ring, first, second, result, batches, m, n, a_tile, b_tile);
 }
 
-extern "C" __global__ __launch_bounds__(256) void matmul_ring_u32(
+extern "C" __global__ __launch_bounds__(256, 2) void matmul_ring_u32(
     const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ add, i64 add_batch,
-    i64 add_row, i64 add_column, u32* __restrict__ out, i64 out_batch, i64 out_row,
-    i64 out_column, u64 batches, u64 m, u64 n, u64 k) {
+    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u32* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u32* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u32* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2) {
     const Ring32 ring{};
-    const Factor<u32> left = {a, a_batch, a_row, a_column};
-    const Factor<u32> right = {b, b_batch, b_row, b_column};
+    const Product<u32> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u32> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u32> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     __shared__ u32 a_tile[TILE_WORDS(4)], b_tile[TILE_WORDS(4)];
-    multiply_tiles<4>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+    multiply_tiles<4>(ring, first, second, result, batches, m, n, a_tile, b_tile);
 }
 
-extern "C" __global__ __launch_bounds__(256) void matmul_mod_u64(
+extern "C" __global__ __launch_bounds__(256, 1) void matmul_mod_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
-    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
-    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 shift, u64 divisor, u64 inverse) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
     const ResidueProducts ring(shift, divisor, inverse);
-    const Factor<u64> left = {a, a_batch, a_row, a_column};
-    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     __shared__ u64 a_tile[TILE_WORDS(4)], b_tile[TILE_WORDS(4)];
-    multiply_tiles<4>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+    multiply_tiles<4>(ring, first, second, result, batches, m, n, a_tile, b_tile);
 }
 
 extern "C" __global__ __launch_bounds__(256) void matmul_small_ring_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
-    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
-    i64 out_column, u64 batches, u64 m, u64 n, u64 k) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2) {
     const Ring64 ring{};
-    const Factor<u64> left = {a, a_batch, a_row, a_column};
-    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     __shared__ u64 a_tile[TILE_WORDS(2)], b_tile[TILE_WORDS(2)];
-    multiply_tiles<2>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+    multiply_tiles<2>(ring, first, second, result, batches, m, n, a_tile, b_tile);
 }
 
 extern "C" __global__ __launch_bounds__(256) void matmul_small_ring_u32(
     const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ add, i64 add_batch,
-    i64 add_row, i64 add_column, u32* __restrict__ out, i64 out_batch, i64 out_row,
-    i64 out_column, u64 batches, u64 m, u64 n, u64 k) {
+    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u32* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u32* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u32* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2) {
     const Ring32 ring{};
-    const Factor<u32> left = {a, a_batch, a_row, a_column};
-    const Factor<u32> right = {b, b_batch, b_row, b_column};
+    const Product<u32> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u32> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u32> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     __shared__ u32 a_tile[TILE_WORDS(2)], b_tile[TILE_WORDS(2)];
-    multiply_tiles<2>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+    multiply_tiles<2>(ring, first, second, result, batches, m, n, a_tile, b_tile);
 }
 
 extern "C" __global__ __launch_bounds__(256) void matmul_small_mod_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
-    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
-    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 shift, u64 divisor, u64 inverse) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
     const ResidueProducts ring(shift, divisor, inverse);
-    const Factor<u64> left = {a, a_batch, a_row, a_column};
-    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     __shared__ u64 a_tile[TILE_WORDS(2)], b_tile[TILE_WORDS(2)];
-    multiply_tiles<2>(ring, left, right, result, batches, m, n, k, a_tile, b_tile);
+    multiply_tiles<2>(ring, first, second, result, batches, m, n, a_tile, b_tile);
 }
 
 extern "C" __global__ __launch_bounds__(256) void matmul_thin_ring_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
-    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
-    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 slices) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2, u32 slices) {
     const Ring64 ring{};
-    const Factor<u64> left = {a, a_batch, a_row, a_column};
-    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     __shared__ u64 partial[THREADS];
-    multiply_thin(ring, left, right, result, batches, m, n, k, slices, partial);
+    multiply_thin(ring, first, second, result, batches, m, n, slices, partial);
 }
 
 extern "C" __global__ __launch_bounds__(256) void matmul_thin_ring_u32(
     const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ add, i64 add_batch,
-    i64 add_row, i64 add_column, u32* __restrict__ out, i64 out_batch, i64 out_row,
-    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 slices) {
+    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u32* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u32* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u32* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2, u32 slices) {
     const Ring32 ring{};
-    const Factor<u32> left = {a, a_batch, a_row, a_column};
-    const Factor<u32> right = {b, b_batch, b_row, b_column};
+    const Product<u32> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u32> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u32> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     __shared__ u32 partial[THREADS];
-    multiply_thin(ring, left, right, result, batches, m, n, k, slices, partial);
+    multiply_thin(ring, first, second, result, batches, m, n, slices, partial);
 }
 
 extern "C" __global__ __launch_bounds__(256) void matmul_thin_mod_u64(
     const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ add, i64 add_batch,
-    i64 add_row, i64 add_column, u64* __restrict__ out, i64 out_batch, i64 out_row,
-    i64 out_column, u64 batches, u64 m, u64 n, u64 k, u32 slices, u32 shift, u64 divisor,
-    u64 inverse) {
+    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
+    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
+    u64 k, u64 k2, u32 slices, u32 shift, u64 divisor, u64 inverse) {
     const ResidueProducts ring(shift, divisor, inverse);
-    const Factor<u64> left = {a, a_batch, a_row, a_column};
-    const Factor<u64> right = {b, b_batch, b_row, b_column};
+    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     __shared__ u64 partial[THREADS];
-    multiply_thin(ring, left, right, result, batches, m, n, k, slices, partial);
+    multiply_thin(ring, first, second, result, batches, m, n, slices, partial);
 }

@@ -1,19 +1,20 @@
-// The exact matrix product of a ring on 8-bit tensor cores:
+// The exact matrix product of a ring on 8-bit tensor cores, sm_80 and later:
 //   out = a b + a2 b2 + add, in batches
 //
-//   matmul_limb_ring_*    all of Z_2^64 (36 byte products) and Z_2^32 (10)
-//   matmul_limb_b2_*, _b1_*   b and b2 signed numbers of 16 bits (15) or of 8 (8)
-//   matmul_limb_mod_u64, matmul_limb_m2_mod_u64   q <= 2^24 (9) and q <= 2^16 (4)
+//   matmul_limb_ring_u64, _u32    36 and 10 products of bytes for one of words
+//   matmul_limb_b2_*, _b1_*       b and b2 signed numbers of 16 bits (15) or of 8 (8)
+//   matmul_limb_mod_u64, _m2_*    q <= 2^24 (9), q <= 2^16 (4)
 //
-// Defined by matmul_pair in he_gpu/backend/definition/matmul.py.
-// Shapes, steps and values: as in matmul.cu; k2 may be 0, and then nothing of a2 and b2 is
-// read. Any k: where 32-bit sums could wrap and a wrapped bit would matter, results so far
-// are stored and the sums begin anew (PIECE below, derived from the digits).
-// Threads: blocks of 256, grid x the tiles of a matrix, grid y strides over batches. shared
-// memory: SHARED_BYTES of the kernel's plan; the launcher's table repeats it.
-// Cost of a 64 x 64 tile modulo 2^64 per 32 of depth: 1152 mma (2 cycles each on a
-// multiprocessor of sm_80 or sm_90 at best); shared memory moves 96 KiB of fragments and
-// 3 x 32 KiB of staging, 170 bytes per mma where 256 would be as slow as the mma.
+// Defined by matmul_pair in he_gpu/backend/definition/matmul.py. Source: schoolbook
+// multiplication of balanced base-256 digits (limbs.cuh, limb_tiles.cuh).
+// Shapes, steps and values: as in matmul.cu; m, n and batches below 2^31, k + k2 at most 2^36.
+// Where 32-bit sums could wrap and it would matter, results so far are stored and the sums
+// begin anew: after the depth that LimbPlan::piece derives, so any k is exact.
+// Threads: blocks of 256; grid x counts tiles (64 x 64 for 2^64, else 128 x 64), grid y
+// strides over batches; shared memory LimbPlan::SHARED_BYTES, repeated by the launcher.
+// Cost modulo 2^64, tile and 32 of depth: 1152 mma, at 2 cycles each on a multiprocessor at
+// best, against 192 KiB through shared memory (96 of fragments, 3 x 32 of staging), which
+// moves 128 bytes a cycle: 1536 cycles beside 2304. One block per multiprocessor.
 // Constant-time: addresses and branches depend on shapes alone.
 #include "limb_tiles.cuh"
 
@@ -25,13 +26,12 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u64(
     u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
     u64 k, u64 k2) {
     const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
-                                 {b2, b2_batch, b2_row, b2_column},
-                                 k2};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
-    const LimbTile<LimbPlan<Digits64, Digits64, 8, 64>> tile = {first, second, {}, {}, shared, 0, 0, 0, m, n};
+    const LimbTile<LimbPlan<Digits64, Digits64, 8, 64>> tile(first, second, {}, {}, shared, m, n);
     multiply_limbs<64>(Ring64{}, tile, result, batches);
 }
 
@@ -43,13 +43,12 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b2_ring_u64(
     u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
     u64 k, u64 k2) {
     const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
-                                 {b2, b2_batch, b2_row, b2_column},
-                                 k2};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
-    const LimbTile<LimbPlan<Digits64, Bytes16, 8, 64>> tile = {first, second, {}, {}, shared, 0, 0, 0, m, n};
+    const LimbTile<LimbPlan<Digits64, Bytes16, 8, 64>> tile(first, second, {}, {}, shared, m, n);
     multiply_limbs<64>(Ring64{}, tile, result, batches);
 }
 
@@ -61,13 +60,12 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b1_ring_u64(
     u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
     u64 k, u64 k2) {
     const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
-                                 {b2, b2_batch, b2_row, b2_column},
-                                 k2};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
-    const LimbTile<LimbPlan<Digits64, Bytes8, 8, 64>> tile = {first, second, {}, {}, shared, 0, 0, 0, m, n};
+    const LimbTile<LimbPlan<Digits64, Bytes8, 8, 64>> tile(first, second, {}, {}, shared, m, n);
     multiply_limbs<64>(Ring64{}, tile, result, batches);
 }
 
@@ -79,13 +77,12 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u32(
     u32* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
     u64 k, u64 k2) {
     const Product<u32> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u32> second = {{a2, a2_batch, a2_row, a2_column},
-                                 {b2, b2_batch, b2_row, b2_column},
-                                 k2};
+    const Product<u32> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u32> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
-    const LimbTile<LimbPlan<Digits32, Digits32, 4, 128>> tile = {first, second, {}, {}, shared, 0, 0, 0, m, n};
+    const LimbTile<LimbPlan<Digits32, Digits32, 4, 128>> tile(first, second, {}, {}, shared, m, n);
     multiply_limbs<32>(Ring32{}, tile, result, batches);
 }
 
@@ -97,15 +94,14 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_mod_u64(
     u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
     u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
     const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
-                                 {b2, b2_batch, b2_row, b2_column},
-                                 k2};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
     const ResidueProducts ring(shift, divisor, inverse);
     const DigitsMod<3> digits(ring.modulus);
-    const LimbTile<LimbPlan<DigitsMod<3>, DigitsMod<3>, 5, 128>> tile = {first, second, digits, digits, shared, 0, 0, 0, m, n};
+    const LimbTile<LimbPlan<DigitsMod<3>, DigitsMod<3>, 5, 128>> tile(first, second, digits, digits, shared, m, n);
     multiply_limbs<ALL_EXACT>(ring, tile, result, batches);
 }
 
@@ -117,14 +113,13 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_m2_mod_u64(
     u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
     u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
     const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {{a2, a2_batch, a2_row, a2_column},
-                                 {b2, b2_batch, b2_row, b2_column},
-                                 k2};
+    const Product<u64> second = {
+        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
     const ResidueProducts ring(shift, divisor, inverse);
     const DigitsMod<2> digits(ring.modulus);
-    const LimbTile<LimbPlan<DigitsMod<2>, DigitsMod<2>, 3, 128>> tile = {first, second, digits, digits, shared, 0, 0, 0, m, n};
+    const LimbTile<LimbPlan<DigitsMod<2>, DigitsMod<2>, 3, 128>> tile(first, second, digits, digits, shared, m, n);
     multiply_limbs<ALL_EXACT>(ring, tile, result, batches);
 }

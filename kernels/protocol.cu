@@ -30,18 +30,6 @@ __device__ __forceinline__ void sum_parties(Ring ring, const W* stack, W* out, u
 }
 
 template <class Ring, class W>
-__device__ __forceinline__ void complete_row(Ring ring, W* stack, const W* total, u64 n,
-                                             u32 parties, u32 row) {
-    FOR_EACH_ELEMENT(i, n) {
-        W rest = total[i];
-        for (u32 p = 0; p < parties; p++) {
-            if (p != row) rest = ring.sub(rest, stack[p * n + i]);
-        }
-        stack[row * n + i] = rest;
-    }
-}
-
-template <class Ring, class W>
 __device__ __forceinline__ void add_to_lead(Ring ring, const W* stack, const W* public_words,
                                             u64 public_step, W* out, u64 n, u32 parties,
                                             u32 lead) {
@@ -64,6 +52,17 @@ __device__ __forceinline__ void open_difference(const W* stack, const W* mask, W
 }
 
 template <class W>
+__device__ __forceinline__ void open_product(const W* stack, const W* factor, u64 factor_step,
+                                             const W* added, W* out, u64 n, u32 parties) {
+    FOR_EACH_ELEMENT(i, n) {
+        const W scale = factor ? factor[i * factor_step] : W(1);
+        W total = 0;
+        for (u32 p = 0; p < parties; p++) total += stack[p * n + i] * scale + added[p * n + i];
+        out[i] = total;
+    }
+}
+
+template <class W>
 __device__ __forceinline__ void combine(const W* d, u64 d_step, const W* y, const W* a,
                                         const W* e, u64 e_step, const W* c, W* out, u64 n,
                                         u32 parties) {
@@ -73,26 +72,6 @@ __device__ __forceinline__ void combine(const W* d, u64 d_step, const W* y, cons
             const u64 place = p * n + i;
             out[place] = d_word * y[place] + a[place] * e_word + c[place];
         }
-    }
-}
-
-// Writes the last rows of low and top: with k bits in a word and r = -mask - 2^(k-2),
-// low sums to (r mod 2^(k-1) >> bits) + 2^(k-2-bits), and top to r's top bit at k-1-bits.
-template <class W>
-__device__ __forceinline__ void make_pair(const W* mask, W* low, W* top, u64 n, u32 parties,
-                                          u32 bits) {
-    constexpr u32 K = 8 * sizeof(W);
-    const u64 last = (parties - 1) * n;
-    FOR_EACH_ELEMENT(i, n) {
-        const W r = W(0) - (W(1) << (K - 2)) - mask[i];
-        W low_rest = 0, top_rest = 0;
-        for (u32 p = 0; p + 1 < parties; p++) {
-            low_rest -= low[p * n + i];
-            top_rest -= top[p * n + i];
-        }
-        const W low_part = static_cast<W>(r << 1) >> (bits + 1);
-        low[last + i] = low_rest + low_part + (W(1) << (K - 2 - bits));
-        top[last + i] = top_rest + ((r >> (K - 1)) << (K - 1 - bits));
     }
 }
 
@@ -131,25 +110,6 @@ extern "C" __global__ __launch_bounds__(256) void reconstruct_mod_u64(
     sum_parties(ring, stack, out, n, parties);
 }
 
-extern "C" __global__ __launch_bounds__(256) void complete_ring_u64(
-    u64* __restrict__ stack, const u64* __restrict__ total, u64 n, u32 parties, u32 row) {
-    const Ring64 ring{};
-    complete_row(ring, stack, total, n, parties, row);
-}
-
-extern "C" __global__ __launch_bounds__(256) void complete_ring_u32(
-    u32* __restrict__ stack, const u32* __restrict__ total, u64 n, u32 parties, u32 row) {
-    const Ring32 ring{};
-    complete_row(ring, stack, total, n, parties, row);
-}
-
-extern "C" __global__ __launch_bounds__(256) void complete_mod_u64(
-    u64* __restrict__ stack, const u64* __restrict__ total, u64 n, u32 parties, u32 row,
-    u64 modulus) {
-    const Residues ring = {modulus};
-    complete_row(ring, stack, total, n, parties, row);
-}
-
 extern "C" __global__ __launch_bounds__(256) void add_public_ring_u64(
     const u64* __restrict__ stack, const u64* __restrict__ public_words, u64 public_step,
     u64* __restrict__ out, u64 n, u32 parties, u32 lead) {
@@ -183,6 +143,18 @@ extern "C" __global__ __launch_bounds__(256) void open_masked_ring_u32(
     open_difference(stack, mask, out, n, parties);
 }
 
+extern "C" __global__ __launch_bounds__(256) void open_scaled_ring_u64(
+    const u64* __restrict__ stack, const u64* __restrict__ factor, u64 factor_step,
+    const u64* __restrict__ added, u64* __restrict__ out, u64 n, u32 parties) {
+    open_product(stack, factor, factor_step, added, out, n, parties);
+}
+
+extern "C" __global__ __launch_bounds__(256) void open_scaled_ring_u32(
+    const u32* __restrict__ stack, const u32* __restrict__ factor, u64 factor_step,
+    const u32* __restrict__ added, u32* __restrict__ out, u64 n, u32 parties) {
+    open_product(stack, factor, factor_step, added, out, n, parties);
+}
+
 extern "C" __global__ __launch_bounds__(256) void beaver_combine_ring_u64(
     const u64* __restrict__ d, u64 d_step, const u64* __restrict__ y,
     const u64* __restrict__ a, const u64* __restrict__ e, u64 e_step,
@@ -195,18 +167,6 @@ extern "C" __global__ __launch_bounds__(256) void beaver_combine_ring_u32(
     const u32* __restrict__ a, const u32* __restrict__ e, u64 e_step,
     const u32* __restrict__ c, u32* __restrict__ out, u64 n, u32 parties) {
     combine(d, d_step, y, a, e, e_step, c, out, n, parties);
-}
-
-extern "C" __global__ __launch_bounds__(256) void truncation_pair_ring_u64(
-    const u64* __restrict__ mask, u64* __restrict__ low, u64* __restrict__ top, u64 n,
-    u32 parties, u32 bits) {
-    make_pair(mask, low, top, n, parties, bits);
-}
-
-extern "C" __global__ __launch_bounds__(256) void truncation_pair_ring_u32(
-    const u32* __restrict__ mask, u32* __restrict__ low, u32* __restrict__ top, u64 n,
-    u32 parties, u32 bits) {
-    make_pair(mask, low, top, n, parties, bits);
 }
 
 extern "C" __global__ __launch_bounds__(256) void truncate_finish_ring_u64(

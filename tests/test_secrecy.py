@@ -281,13 +281,24 @@ def test_no_block_is_used_twice_by_sessions_and_the_cipher_side_by_side(ledger):
 
 def test_no_block_is_used_twice_on_a_device(device, monkeypatch):
     backend, book = get_backend(device), Ledger()
-    real = backend.uniform
+    uniform, split, split_truncated = backend.uniform, backend.split, backend.split_truncated
 
-    def uniform(key, nonce, n, modulus, out=None):
+    def enter_uniform(key, nonce, n, modulus, out=None):
         book.enter(key, nonce, n_keystream_words(n, modulus))
-        return real(key, nonce, n, modulus, out=out)
+        return uniform(key, nonce, n, modulus, out=out)
 
-    monkeypatch.setattr(backend, "uniform", uniform)
+    def enter_split(total, stream, share, rest, modulus):
+        book.enter(*stream, n_keystream_words(total.size, modulus))
+        split(total, stream, share, rest, modulus)
+
+    def enter_split_truncated(total, streams, *pairs_and_bits):
+        for stream in streams:
+            book.enter(*stream, n_keystream_words(total.size, 2**64))
+        split_truncated(total, streams, *pairs_and_bits)
+
+    monkeypatch.setattr(backend, "uniform", enter_uniform)
+    monkeypatch.setattr(backend, "split", enter_split)
+    monkeypatch.setattr(backend, "split_truncated", enter_split_truncated)
     X, y = xor()
     with he.Session(device=device) as s:
         he.ReservoirRegressor(width=8, n_steps=3, log_every=1).fit(X, y, session=s)

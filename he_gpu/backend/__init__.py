@@ -4,7 +4,16 @@ Layer: the lowest but for ``kernels/``; CuPy is imported here and nowhere else. 
 `Backend` and `get_backend`; they know array shapes and moduli, and never a kernel.
 """
 
+from he_gpu.backend.definition.sharing import Stream
 from he_gpu.backend.definition.words import Array, word_dtype
 from he_gpu.backend.registry import Backend, get_backend, to_host, unavailable_reason
 
-__all__ = ["Array", "Backend", "get_backend", "to_host", "unavailable_reason", "word_dtype"]
+__all__ = [
+    "Array",
+    "Backend",
+    "Stream",
+    "get_backend",
+    "to_host",
+    "unavailable_reason",
+    "word_dtype",
+]

@@ -80,6 +80,12 @@ class Cuda(KernelDevice):
         self._current_device: Any = self.xp.cuda.runtime.getDevice
         self._modules: dict[str, Any] = {}
 
+    @functools.cached_property
+    def compute_capability(self) -> tuple[int, int]:
+        """Major and minor number of the GPU's architecture, (9, 0) for sm_90."""
+        digits = str(self._device.compute_capability)
+        return int(digits[:-1]), int(digits[-1])
+
     def _bind(self, source: Source, kernel: Kernel) -> Any:
         with self._device:
             module = self._modules.get(source.digest)

@@ -118,6 +118,11 @@ class KernelDevice(ABC):
             )
         self._start(signature, function, blocks, threads, args, shared_bytes)
 
+    @property
+    @abstractmethod
+    def compute_capability(self) -> tuple[int, int]:
+        """Major and minor number of the architecture: (8, 0) and later have `mma` on bytes."""
+
     @abstractmethod
     def _bind(self, source: Source, kernel: Kernel) -> Any:
         """Compile a source and return whatever `_start` needs to run a kernel of it."""

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend import cpu, cuda, emulator
-from he_gpu.backend.definition import elementwise, matmul, prg, protocol
+from he_gpu.backend.definition import elementwise, matmul, prg, protocol, sharing
 from he_gpu.backend.definition.words import Array
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import matmul as device_matmul
 from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
+from he_gpu.backend.device import sharing as device_sharing
 from he_gpu.errors import ArgumentTypeError, DeviceUnavailableError, UnknownDeviceError
 
 
@@ -38,15 +39,17 @@ class Backend:
     neg: Callable[..., Array]
     mul: Callable[..., Array]
     matmul: Callable[..., Array]
+    matmul_pair: Callable[..., Array]
     keystream: Callable[..., Array]
     uniform: Callable[..., Array]
     reconstruct: Callable[..., Array]
-    complete: Callable[..., None]
     add_public: Callable[..., Array]
     open_masked: Callable[..., Array]
+    open_scaled: Callable[..., Array]
     beaver_combine: Callable[..., Array]
-    truncation_pair: Callable[..., None]
     truncate_finish: Callable[..., Array]
+    split: Callable[..., None]
+    split_truncated: Callable[..., None]
 
     def __init__(self, name: str, xp: ModuleType, operations: Mapping[str, Callable[..., Any]]):
         self.name = name
@@ -72,21 +75,21 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
     name: getattr(family, name)
     for family, names in {
         elementwise: ("add", "sub", "neg", "mul"),
-        matmul: ("matmul",),
+        matmul: ("matmul", "matmul_pair"),
         prg: ("keystream", "uniform"),
         protocol: (
             "reconstruct",
-            "complete",
             "add_public",
             "open_masked",
+            "open_scaled",
             "beaver_combine",
-            "truncation_pair",
             "truncate_finish",
         ),
+        sharing: ("split", "split_truncated"),
     }.items()
     for name in names
 }
-_LAUNCHERS = (device_elementwise, device_matmul, device_prg, device_protocol)
+_LAUNCHERS = (device_elementwise, device_matmul, device_prg, device_protocol, device_sharing)
 
 
 def get_backend(device: str = "auto") -> Backend:
@@ -137,7 +140,12 @@ def unavailable_reason(device: str) -> str | None:
 @cache
 def _make(device: str) -> Backend:
     if device == "cpu":
-        fast: dict[str, Callable[..., Any]] = {"keystream": cpu.keystream, "uniform": cpu.uniform}
+        fast: dict[str, Callable[..., Any]] = {
+            "keystream": cpu.keystream,
+            "uniform": cpu.uniform,
+            "split": partial(sharing.split, uniform=cpu.uniform),
+            "split_truncated": partial(sharing.split_truncated, uniform=cpu.uniform),
+        }
         return Backend("cpu", np, _DEFINITIONS | fast)
     launcher = emulator.device() if device == "emulator" else cuda.device(device)
     operations = {

@@ -7,6 +7,8 @@ Sources: Beaver, CRYPTO 1991; Dalskov, Escudero, Keller, PoPETs 2020.
 
 from __future__ import annotations
 
+import numpy as np
+
 from he_gpu.backend import Array, Backend, word_dtype
 from he_gpu.channel import Cost, LocalChannel
 from he_gpu.mpc.dealer import Dealer, DealerMask
@@ -58,16 +60,21 @@ class Additive(Scheme):
         Leaks: nothing; n - 1 shares are uniform.
         """
         parties = self._channel.parties
-        stack = self.backend.xp.empty((len(parties), *words.shape), word_dtype(self.modulus))
-        rest = words
+        xp, shape, dtype = self.backend.xp, words.shape, word_dtype(self.modulus)
+        stack = xp.empty((len(parties), *shape), dtype)
+        if owner not in parties:
+            for row, party in enumerate(parties):
+                self._input_prg(owner, party).uniform(shape, self.modulus, out=stack[row, ...])
+            return stack
+        rest = stack[owner - parties.start, ...]
         for party in range(self.n_parties):
-            if party != owner and (party in parties or owner in parties):
-                share = self._input_prg(owner, party).uniform(words.shape, self.modulus)
-                rest = self.backend.sub(rest, share, self.modulus)
-                if party in parties:
-                    stack[party - parties.start] = share
-        if owner in parties:
-            stack[owner - parties.start] = rest
+            if party == owner:
+                continue
+            hosted = party in parties
+            share = stack[party - parties.start, ...] if hosted else xp.empty(shape, dtype)
+            stream = self._input_prg(owner, party).stream(shape, self.modulus)
+            self.backend.split(words, stream, share, rest, self.modulus)
+            words = rest
         return stack
 
     def open(self, stack: Array) -> Array:
@@ -150,14 +157,27 @@ class Additive(Scheme):
             drop: 0 < drop < k - 2.
 
         Error: floor or floor + 1, always; the latter with the probability of the dropped fraction.
-        Cost: 1 round; each party sends its words to the n - 1 others; the dealer sends two words
+        Cost: 1 round; each party sends its words to the n - 1 others; the dealer sends three words
             for each.
         Leaks: nothing; if the result is revealed, also on which side of the mask's dropped bits
             the value's fell.
         Source: Dalskov, Escudero, Keller, PoPETs 2020.
         """
-        mask, low, top = self._dealer.truncation(tuple(x.shape[1:]), drop)
-        partial = self.backend.open_masked(x, mask)
+        return self._truncate(x, None, tuple(x.shape[1:]), drop)
+
+    def mul_public(self, x: Array, public: Array, drop: int = 0) -> Array:
+        """Return shares of x times public words over 2**drop, the product opened as it is made.
+
+        Error, Cost, Leaks: as `truncate`; none of them for drop = 0.
+        """
+        if not drop:
+            return super().mul_public(x, public)
+        shape = np.broadcast_shapes(x.shape[1:], public.shape)
+        return self._truncate(x, public, shape, drop)
+
+    def _truncate(self, x: Array, factor: Array | None, shape: tuple[int, ...], drop: int) -> Array:
+        minus_mask, low, top = self._dealer.truncation(shape, drop)
+        partial = self.backend.open_scaled(x, minus_mask, factor)
         opened = self._channel.exchange([partial], self.modulus)[0]
         return self.backend.truncate_finish(opened, low, top, drop, self.lead)
 

@@ -50,8 +50,8 @@ class Correlation(NamedTuple):
         b: mask of the right operand, likewise.
         a_handle: what the dealer knows of a, where it is made to be kept.
         c: shares of a * b or a @ b, minus the truncation's mask where there is one.
-        low: truncation pair, see `definition.protocol.truncation_pair`.
-        top: truncation pair.
+        low: shares of what undoes the mask, see `definition.protocol.truncation_parts`.
+        top: likewise.
     """
 
     a: Any
@@ -99,22 +99,20 @@ class Dealer:
 
     def mask(self, shape: tuple[int, ...]) -> tuple[Array, DealerMask]:
         """Return shares of a uniform mask to keep, and the dealer's handle to it."""
-        stack = self._draw(1, shape, self._n_parties)
+        stack = self._draw(1, shape)
         total = self._backend.reconstruct(stack, self._modulus)
         return self._by_call(stack)[0], DealerMask(total[0])
 
     def truncation(self, shape: tuple[int, ...], drop: int) -> tuple[Array, Array, Array]:
-        """Return a mask to subtract, and the truncation pair that undoes it."""
+        """Return shares of minus a mask, and the parts that undo it; see `Correlation`."""
 
         def make(n: int) -> tuple[Array, ...]:
-            mask = self._draw(n, shape, self._n_parties)
-            total = self._backend.reconstruct(mask, self._modulus)
-            return (self._by_call(mask), *self._pair(total, drop))
+            return self._truncatable(self._backend.xp.zeros((n, *shape), self._dtype), drop)
 
         items: tuple[Array, Array, Array] = self._take(
             ("truncation", shape, drop), make, lambda: 3 * math.prod(shape)
         )
-        self.bytes_sent += 2 * items[0][0].nbytes
+        self.bytes_sent += 3 * items[0][0].nbytes
         return items
 
     def product(
@@ -139,15 +137,9 @@ class Dealer:
             c_total = getattr(self._backend, operation)(a_total, b_total, self._modulus)
             if isinstance(left, DealerMask) and isinstance(right, DealerMask):
                 c_total = self._backend.xp.broadcast_to(c_total, (n, *c_total.shape))
-            low: Any = [None] * n
-            top: Any = [None] * n
             if drop:
-                mask = self._own.uniform(c_total.shape, self._modulus)
-                c_total = self._backend.sub(c_total, mask, self._modulus)
-                low, top = self._pair(mask, drop)
-            c = self._draw(n, c_total.shape[1:], self._n_parties - 1)
-            self._backend.complete(c, c_total, self._n_parties - 1, self._modulus)
-            return a, b, self._by_call(c), low, top
+                return a, b, *self._truncatable(c_total, drop)
+            return a, b, self._by_call(self._split(c_total)), [None] * n, [None] * n
 
         key = (operation, _name(left), _name(right), drop)
         items = self._take(key, make, lambda: _product_words(operation, left, right, drop > 0))
@@ -178,20 +170,40 @@ class Dealer:
     def _operand(self, mask: DealerMask | tuple[int, ...], n: int) -> tuple[Any, Array]:
         if isinstance(mask, DealerMask):
             return [None] * n, mask.total
-        stack = self._draw(n, mask, self._n_parties)
+        stack = self._draw(n, mask)
         return self._by_call(stack), self._backend.reconstruct(stack, self._modulus)
 
-    def _pair(self, mask: Array, drop: int) -> tuple[Array, Array]:
-        """Return the truncation pair of a mask (n, *shape), known here as one word."""
-        low = self._draw(mask.shape[0], mask.shape[1:], self._n_parties - 1)
-        top = self._draw(mask.shape[0], mask.shape[1:], self._n_parties - 1)
-        self._backend.truncation_pair(mask, low, top, drop)
-        return self._by_call(low), self._by_call(top)
+    def _split(self, total: Array) -> Array:
+        """Return shares of words that the dealer knows: (n, *shape) -> (n_parties, n, *shape)."""
+        stack = self._backend.xp.empty((self._n_parties, *total.shape), self._dtype)
+        self._split_rest(stack, total, 0)
+        return stack
 
-    def _draw(self, n: int, shape: tuple[int, ...], n_rows: int) -> Array:
-        """Return (n_parties, n, *shape) of which the first n_rows are drawn from their keys."""
+    def _split_rest(self, stack: Array, rest: Array, first: int) -> None:
+        """Draw the shares of all parties from `first` on but the last, which gets the rest."""
+        last = stack[-1, ...]
+        for share, prg in zip(stack[first:-1], self._prgs[first:-1], strict=True):
+            stream = prg.stream(share.shape, self._modulus)
+            self._backend.split(rest, stream, share, last, self._modulus)
+            rest = last
+
+    def _truncatable(self, total: Array, drop: int) -> tuple[Array, Array, Array]:
+        """Return shares of words minus a fresh mask, and of the parts that undo it."""
+        xp, shape = self._backend.xp, (self._n_parties, *total.shape)
+        stacks = [xp.empty(shape, self._dtype) for _ in range(3)]
+        streams = [self._own.stream(total.shape, self._modulus)]
+        streams += [self._prgs[0].stream(total.shape, self._modulus) for _ in stacks]
+        halves = [(stack[0, ...], stack[-1, ...]) for stack in stacks]
+        self._backend.split_truncated(total, tuple(streams), *halves, drop)
+        for stack in stacks:
+            self._split_rest(stack, stack[-1, ...], 1)
+        c, low, top = (self._by_call(stack) for stack in stacks)
+        return c, low, top
+
+    def _draw(self, n: int, shape: tuple[int, ...]) -> Array:
+        """Return (n_parties, n, *shape), each row drawn from its party's key."""
         stack = self._backend.xp.empty((self._n_parties, n, *shape), self._dtype)
-        for row, prg in zip(stack[:n_rows], self._prgs[:n_rows], strict=True):
+        for row, prg in zip(stack, self._prgs, strict=True):
             prg.uniform((n, *shape), self._modulus, out=row)
         return stack
 

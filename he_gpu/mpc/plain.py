@@ -90,10 +90,10 @@ class Plain(Scheme):
         self._check("add", self._real(x) + self._real(public))
         return super().add_public(x, public)
 
-    def mul_public(self, x: Array, public: Array) -> Array:
-        """Return x times public words, or raise RangeError beyond 2**(k-2)."""
+    def mul_public(self, x: Array, public: Array, drop: int = 0) -> Array:
+        """Return x times public words over 2**drop, or raise RangeError beyond 2**(k-2)."""
         self._check("mul", self._real(x) * self._real(public))
-        return super().mul_public(x, public)
+        return super().mul_public(x, public, drop)
 
     def matmul_public(self, left: Array, right: Array) -> Array:
         """Return the matrix product, or raise RangeError beyond 2**(k-2)."""

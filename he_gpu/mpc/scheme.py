@@ -82,9 +82,13 @@ class Scheme(ABC):
         """Return the stack of x plus public words that broadcast to its shape. Cost: none."""
         return self.backend.add_public(x, public, self.lead, self.modulus)
 
-    def mul_public(self, x: Array, public: Array) -> Array:
-        """Return the stack of x times public words; shapes broadcast. Cost: none."""
-        return self.backend.mul(x, public, self.modulus)
+    def mul_public(self, x: Array, public: Array, drop: int = 0) -> Array:
+        """Return the stack of x times public words, divided by 2**drop; shapes broadcast.
+
+        Cost: none for drop = 0, else that of `truncate`.
+        """
+        product = self.backend.mul(x, public, self.modulus)
+        return self.truncate(product, drop) if drop else product
 
     def matmul_public(self, left: Array, right: Array) -> Array:
         """Return the stack of a matrix product of which one operand is public. Cost: none."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import os
 import threading
 import warnings
 from typing import Any, NoReturn
 
-from he_gpu.backend import Array, Backend
+from he_gpu.backend import Array, Backend, Stream
 from he_gpu.backend.definition.prg import WORDS_PER_BLOCK, n_keystream_words
 from he_gpu.errors import (
     ArgumentTypeError,
@@ -95,21 +96,33 @@ class Prg(_Unique):
 
         Error: at most 2**-80 of statistical distance per element, none for powers of two.
         """
+        words = self._backend.uniform(
+            *self.stream(shape, modulus), math.prod(shape), modulus, out=out
+        )
+        return words.reshape(shape)
+
+    def stream(self, shape: tuple[int, ...], modulus: int) -> Stream:
+        """Return the next call of the keystream, for a kernel that makes the words itself.
+
+        Args:
+            shape: of the elements that it must serve.
+            modulus: of the elements.
+
+        Raises:
+            As `uniform`.
+        """
         self.check_process()
-        n = 1
-        for length in shape:
-            n *= length
+        n = math.prod(shape)
         blocks = -(-n_keystream_words(n, modulus) // WORDS_PER_BLOCK)
         if blocks > MAX_BLOCKS:
             raise ArgumentValueError(
-                f"Prg.uniform: one call yields at most {MAX_BLOCKS} blocks of 64 bytes, "
+                f"Prg: one call yields at most {MAX_BLOCKS} blocks of 64 bytes, "
                 f"shape {shape} takes {blocks}"
             )
         with self._lock:  # two threads must never take one nonce
             nonce = self._calls.to_bytes(12, "little")
             self._calls += 1
-        words = self._backend.uniform(self._key, nonce, n, modulus, out=out)
-        return words.reshape(shape)
+        return Stream(self._key, nonce)
 
 
 class KeyRing(_Unique):

@@ -334,7 +334,8 @@ def test_a_collective_needs_the_whole_warp_at_one_call(ordered, call, body, bloc
     text = (
         'extern "C" __global__ void partial(u32* y) {\n__shared__ uint4 s[32];\n'
         "u32 a[4] = {1, 2, 3, 4}, b[2] = {5, 6}; i32 d[4] = {0, 0, 0, 0};\n"
-        f"{body.replace('CALL', CALLS[call]).replace('OTHER', other)}\ny[threadIdx.x] = a[0] + d[0];\n}}"
+        f"{body.replace('CALL', CALLS[call]).replace('OTHER', other)}\n"
+        "y[threadIdx.x] = a[0] + d[0];\n}"
     )
     with pytest.raises(KernelFaultError, match=reason) as caught:
         launch(ordered, text, "partial", np.zeros(64, np.uint32), block=block)

@@ -26,6 +26,17 @@ def totals(stack, modulus):
     return [sum(column) % modulus for column in zip(*map(ints, stack), strict=True)]
 
 
+def shares_of(rng, parties, words, modulus):
+    """A stack whose sum over the party axis is the given flat list."""
+    stack = some_words(rng, (parties, len(words)), modulus)
+    others = [sum(column) for column in zip(*map(ints, stack[:-1]), strict=True)] or [0] * len(
+        words
+    )
+    rest = [(word - other) % modulus for word, other in zip(words, others, strict=True)]
+    stack[-1] = np.array(rest, word_dtype(modulus))
+    return stack
+
+
 @pytest.mark.parametrize("modulus", MODULI)
 @pytest.mark.parametrize("parties", PARTIES)
 def test_definition_of_sums(parties, modulus):
@@ -35,12 +46,6 @@ def test_definition_of_sums(parties, modulus):
     opened = definition.reconstruct(stack, modulus)
     assert opened.dtype == word_dtype(modulus)
     assert ints(opened) == totals(stack, modulus)
-    for row in range(parties):
-        completed = stack.copy()
-        definition.complete(completed, secret, row, modulus)
-        assert totals(completed, modulus) == ints(secret)
-        others = np.arange(parties) != row
-        assert_same(completed[others], stack[others])
     for lead in (0, 1):
         result = definition.add_public(stack, secret[0], lead, modulus)
         public = [lead * word for word in ints(np.broadcast_to(secret[0], (40, 50)))]
@@ -55,8 +60,7 @@ def test_definition_of_beavers_product(parties, modulus):
     rng = np.random.default_rng(parties)
     x, y, a, b = (some_words(rng, (parties, 500), modulus) for _ in range(4))
     product = [p * q % modulus for p, q in zip(totals(a, modulus), totals(b, modulus), strict=True)]
-    c = some_words(rng, (parties, 500), modulus)
-    definition.complete(c, np.array(product, word_dtype(modulus)), parties - 1, modulus)
+    c = shares_of(rng, parties, product, modulus)
     d, e = definition.open_masked(x, a), definition.open_masked(y, b)
     pairs = zip(totals(x, modulus), totals(a, modulus), strict=True)
     assert ints(d) == [(p - q) % modulus for p, q in pairs]
@@ -80,17 +84,17 @@ def test_definition_of_truncation(parties, bits, modulus):
     k = modulus.bit_length() - 1
     values = truncation_values(rng, k)
     shape = (parties, len(values))
-    masks, low, top = (some_words(rng, shape, modulus) for _ in range(3))
-    definition.truncation_pair(definition.reconstruct(masks, modulus), low, top, bits)
+    masks = some_words(rng, shape, modulus)
+    parts = definition.truncation_parts(definition.reconstruct(masks, modulus), bits)
     hidden = [(-m - 2 ** (k - 2)) % modulus for m in totals(masks, modulus)]
     half = 2 ** (k - 1)
-    assert totals(low, modulus) == [(r % half >> bits) + 2 ** (k - 2 - bits) for r in hidden]
-    assert totals(top, modulus) == [r // half << (k - 1 - bits) for r in hidden]
+    assert ints(parts[0]) == [(r % half >> bits) + 2 ** (k - 2 - bits) for r in hidden]
+    assert ints(parts[1]) == [r // half << (k - 1 - bits) for r in hidden]
 
-    shares = some_words(rng, shape, modulus)
-    words = np.array([v % modulus for v in values], word_dtype(modulus))
-    definition.complete(shares, words, 0, modulus)
+    low, top = (shares_of(rng, parties, ints(part), modulus) for part in parts)
+    shares = shares_of(rng, parties, [v % modulus for v in values], modulus)
     opened = definition.open_masked(shares, masks)
+    assert_same(opened, definition.open_scaled(shares, np.negative(masks)))
     result = definition.truncate_finish(opened, low, top, bits, lead=1)
     for v, r, word, total in zip(
         values, hidden, ints(opened), totals(result, modulus), strict=True
@@ -111,7 +115,7 @@ def test_device_sums(kernel_device, n, parties, modulus):
     rng = np.random.default_rng(n)
     xp = kernel_device.xp
     stack, secret = some_words(rng, (parties, n), modulus), some_words(rng, n, modulus)
-    on_device, secret_on_device = xp.asarray(stack), xp.asarray(secret)
+    on_device = xp.asarray(stack)
     result = launcher.reconstruct(kernel_device, on_device, modulus)
     assert_same(result, definition.reconstruct(stack, modulus))
     out = xp.empty_like(result)
@@ -123,11 +127,6 @@ def test_device_sums(kernel_device, n, parties, modulus):
                 kernel_device, on_device, xp.asarray(public), lead, modulus
             )
             assert_same(result, definition.add_public(stack, public, lead, modulus))
-    for row in range(parties):
-        expected, completed = stack.copy(), xp.asarray(stack.copy())
-        definition.complete(expected, secret, row, modulus)
-        assert launcher.complete(kernel_device, completed, secret_on_device, row, modulus) is None
-        assert_same(completed, expected)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -140,16 +139,16 @@ def test_device_fused_steps(kernel_device, n, parties, modulus):
     d, e = some_words(rng, n, modulus), some_words(rng, n, modulus)
     result = launcher.open_masked(kernel_device, xp.asarray(y), xp.asarray(a))
     assert_same(result, definition.open_masked(y, a))
+    for factor in (None, d, d[:1]):
+        on_device = None if factor is None else xp.asarray(factor)
+        result = launcher.open_scaled(kernel_device, xp.asarray(y), xp.asarray(a), on_device)
+        assert_same(result, definition.open_scaled(y, a, factor))
     for public in ((d, e), (d[:1], e), (d, e[:1])):
         words = (public[0], y, a, public[1], c)
         result = launcher.beaver_combine(kernel_device, *map(xp.asarray, words))
         assert_same(result, definition.beaver_combine(*words))
     for bits in (1, 16, modulus.bit_length() - 4):
-        low_on_device, top_on_device = xp.asarray(low.copy()), xp.asarray(top.copy())
-        launcher.truncation_pair(kernel_device, xp.asarray(e), low_on_device, top_on_device, bits)
-        definition.truncation_pair(e, low, top, bits)
-        assert_same(low_on_device, low)
-        assert_same(top_on_device, top)
+        low_on_device, top_on_device = xp.asarray(low), xp.asarray(top)
         for lead in (0, 1):
             result = launcher.truncate_finish(
                 kernel_device, xp.asarray(d), low_on_device, top_on_device, bits, lead
@@ -180,12 +179,10 @@ def test_device_on_shapes_broadcasts_and_strides(kernel_device, shape, modulus):
         )
         reversed_rows = launcher.open_masked(kernel_device, xp.asarray(y)[::-1], xp.asarray(a))
         assert_same(reversed_rows, definition.open_masked(y[::-1], a))
-    low, top = xp.asarray(y.copy()), xp.asarray(a.copy())
+    low, top = xp.asarray(y), xp.asarray(a)
     word = some_words(rng, shape, modulus)
-    launcher.truncation_pair(kernel_device, xp.asarray(word), low, top, 7)
-    definition.truncation_pair(word, y, a, 7)
-    assert_same(low, y)
-    assert_same(top, a)
+    result = launcher.open_scaled(kernel_device, low, top, xp.asarray(publics[0]))
+    assert_same(result, definition.open_scaled(y, a, publics[0]))
     result = launcher.truncate_finish(kernel_device, xp.asarray(word), low, top, 7, 1)
     assert_same(result, definition.truncate_finish(word, y, a, 7, 1))
 
@@ -197,11 +194,6 @@ def test_device_may_write_over_what_it_reads(kernel_device, modulus):
     on_device = kernel_device.xp.asarray(stack.copy())
     launcher.reconstruct(kernel_device, on_device, modulus, out=on_device[1])
     assert_same(on_device[1], definition.reconstruct(stack, modulus))
-    on_device = kernel_device.xp.asarray(stack.copy())
-    launcher.complete(kernel_device, on_device, on_device[2], 2, modulus)
-    expected = stack.copy()
-    definition.complete(expected, stack[2].copy(), 2, modulus)
-    assert_same(on_device, expected)
 
 
 def test_device_refuses(kernel_device):
@@ -217,12 +209,6 @@ def test_device_refuses(kernel_device):
             launcher.reconstruct(kernel_device, empty, RING_64)
     with pytest.raises(ArgumentValueError, match=r"reconstruct: out must have shape \(8,\), got"):
         launcher.reconstruct(kernel_device, stack, RING_64, out=word[:7])
-    with pytest.raises(ArgumentValueError, match=r"complete: row must be in \[0, 3\), got 3"):
-        launcher.complete(kernel_device, stack, word, 3, RING_64)
-    with pytest.raises(ArgumentValueError, match="complete: stack must be an aligned, C-contig"):
-        launcher.complete(kernel_device, stack[:, ::2], word[:4], 0, RING_64)
-    with pytest.raises(ArgumentValueError, match=r"complete: total must broadcast to \(8,\), got"):
-        launcher.complete(kernel_device, stack, word[:3], 0, RING_64)
     with pytest.raises(ArgumentValueError, match="add_public: lead must be 0 or 1, got 2"):
         launcher.add_public(kernel_device, stack, word, 2, RING_64)
     with pytest.raises(ArgumentValueError, match=r"add_public: public must broadcast to \(8,\)"):
@@ -233,12 +219,10 @@ def test_device_refuses(kernel_device):
         launcher.open_masked(kernel_device, stack, stack.astype(np.uint32))
     with pytest.raises(ArgumentTypeError, match="beaver_combine: e must have dtype uint64, got"):
         launcher.beaver_combine(kernel_device, word, stack, stack, word.astype(np.uint32), stack)
-    with pytest.raises(ArgumentValueError, match=r"truncation_pair: bits must be in \(0, 62\), g"):
-        launcher.truncation_pair(kernel_device, word, stack, stack.copy(), 62)
-    with pytest.raises(ArgumentValueError, match="truncation_pair: mask, low and top must not sh"):
-        launcher.truncation_pair(kernel_device, word, stack, stack, 16)
-    with pytest.raises(ArgumentValueError, match="truncation_pair: mask, low and top must not sh"):
-        launcher.truncation_pair(kernel_device, stack[2], stack, stack.copy(), 16)
+    with pytest.raises(ArgumentTypeError, match="open_scaled: factor must have dtype uint64, got"):
+        launcher.open_scaled(kernel_device, stack, stack, word.astype(np.uint32))
+    with pytest.raises(ArgumentValueError, match=r"open_scaled: factor must broadcast to \(8,\)"):
+        launcher.open_scaled(kernel_device, stack, stack, word[:3])
     small = stack.astype(np.uint32)
     with pytest.raises(ArgumentValueError, match=r"truncate_finish: bits must be in \(0, 30\), g"):
         launcher.truncate_finish(kernel_device, small[0], small, small, 30, 1)

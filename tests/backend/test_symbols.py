@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from he_gpu.backend import emulator, loader
-from he_gpu.backend.definition import elementwise, matmul, prg, protocol
+from he_gpu.backend.definition import elementwise, matmul, prg, protocol, sharing
 from he_gpu.backend.definition.words import RING_32, RING_64
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import matmul as device_matmul
 from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
+from he_gpu.backend.device import sharing as device_sharing
 from tests.backend.ring_words import WRAPPING, assert_same, some_words
 
 pytestmark = pytest.mark.usefixtures("require_emulator")
@@ -70,10 +71,6 @@ def protocol_calls(device, rng, modulus):
     for public in (total, total[:1]):
         result = device_protocol.add_public(device, stack, public, 1, modulus)
         assert_same(result, protocol.add_public(stack, public, 1, modulus))
-    completed, expected = stack.copy(), stack.copy()
-    device_protocol.complete(device, completed, total, 1, modulus)
-    protocol.complete(expected, total, 1, modulus)
-    assert_same(completed, expected)
     if modulus not in WRAPPING:
         return
     y, a, c = (some_words(rng, (3, 300), modulus) for _ in range(3))
@@ -81,13 +78,23 @@ def protocol_calls(device, rng, modulus):
     words = (total, y, a, total[:1], c)
     result = device_protocol.beaver_combine(device, *words)
     assert_same(result, protocol.beaver_combine(*words))
-    low, top, expected_low, expected_top = y.copy(), a.copy(), y.copy(), a.copy()
-    device_protocol.truncation_pair(device, total, low, top, 16)
-    protocol.truncation_pair(total, expected_low, expected_top, 16)
-    assert_same(low, expected_low)
-    assert_same(top, expected_top)
-    result = device_protocol.truncate_finish(device, total, low, top, 16, 1)
-    assert_same(result, protocol.truncate_finish(total, low, top, 16, 1))
+    assert_same(device_protocol.open_scaled(device, y, a, total), protocol.open_scaled(y, a, total))
+    result = device_protocol.truncate_finish(device, total, y, a, 16, 1)
+    assert_same(result, protocol.truncate_finish(total, y, a, 16, 1))
+
+
+def sharing_calls(device, rng, modulus):
+    total = some_words(rng, 300, modulus)
+    stream, results = sharing.Stream(KEY, NONCE), []
+    for family, first in ((sharing, ()), (device_sharing, (device,))):
+        outputs = [np.empty_like(total) for _ in range(6)]
+        family.split(*first, total, stream, *outputs[:2], modulus)
+        if modulus in WRAPPING:
+            pairs = (outputs[:2], outputs[2:4], outputs[4:])
+            family.split_truncated(*first, total, (stream,) * 4, *pairs, 16)
+        results.append(outputs[: 6 if modulus in WRAPPING else 2])
+    for expected, result in zip(*results, strict=True):
+        assert_same(result, expected)
 
 
 CALLS = {
@@ -95,6 +102,7 @@ CALLS = {
     "matmul": matmul_calls,
     "prg": prg_calls,
     "protocol": protocol_calls,
+    "sharing": sharing_calls,
 }
 
 
@@ -113,6 +121,16 @@ def test_every_symbol_runs(family, order):
         CALLS[family](device, rng, modulus)
     ran = emulator.launches - before
     assert set(loader.load(family).kernels) == set(ran)
+
+
+@pytest.mark.parametrize("family", CALLS)
+def test_no_symbol_has_races(family):
+    if "address" in os.environ.get("HE_GPU_EMULATOR_SANITIZERS", ""):
+        pytest.skip("this process has AddressSanitizer, which does not join the race detector")
+    device = emulator.Emulator(order="random", seed=8, sanitizers="thread")
+    rng = np.random.default_rng(2)
+    for modulus in MODULI:
+        CALLS[family](device, rng, modulus)
 
 
 def test_every_symbol_runs_under_the_sanitizers():

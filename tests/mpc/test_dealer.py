@@ -144,9 +144,9 @@ def test_every_truncation_pair_holds(modulus, parties, repeats, drop):
     d.expect(repeats)
     for shape in ((4, 3), (), (0, 2)):
         for _ in range(repeats + 1):
-            mask, low, top = d.truncation(shape, drop)
-            assert mask.shape == low.shape == top.shape == (parties, *shape)
-            check_pair(total(mask, modulus), low, top, drop, modulus)
+            minus_mask, low, top = d.truncation(shape, drop)
+            assert minus_mask.shape == low.shape == top.shape == (parties, *shape)
+            check_pair(-total(minus_mask, modulus) % modulus, low, top, drop, modulus)
 
 
 # Handed out once
@@ -388,10 +388,10 @@ def test_dealer_bytes_count_what_is_handed_out():
             counted.append(d.bytes_sent - before == words * 24 * 8)
         before = d.bytes_sent
         d.truncation((7,), 3)
-        counted.append(d.bytes_sent - before == 2 * 7 * 8)
+        counted.append(d.bytes_sent - before == 3 * 7 * 8)
         d.mask((7,))
         assert all(counted)
-        assert d.bytes_sent - before == 2 * 7 * 8  # masks come from keys alone
+        assert d.bytes_sent - before == 3 * 7 * 8  # masks come from keys alone
 
 
 def test_numbers_of_masks_are_global():

@@ -1,8 +1,9 @@
 """The exact matrix product modulo 2^64, 2^32 or any 2 <= q <= 2^63, on NumPy arrays.
 
-Layer: backend; the definition of ``kernels/matmul.cu``. Operands are cut into balanced digits
-small enough that float64 BLAS sums their products without a rounding error. Every bound on the
-inner dimension is computed from the digits' widths; longer products are summed in pieces.
+Layer: backend; the definition of ``kernels/matmul.cu`` and ``kernels/matmul_limb.cu``. Operands
+are cut into balanced digits small enough that float64 BLAS sums their products without a rounding
+error. Every bound on the inner dimension is computed from the digits' widths; longer products are
+summed in pieces.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from he_gpu.backend.definition.words import (
     word_dtype,
     wraps,
 )
+from he_gpu.errors import ArgumentValueError, RangeError
 
 EXACT_FLOAT64 = 2**53
 DIRECT_PRODUCTS = 2**18
@@ -74,7 +76,12 @@ def plan(modulus: int) -> Plan:
 
 
 def matmul(
-    a: Array, b: Array, modulus: int, add: Array | None = None, out: Array | None = None
+    a: Array,
+    b: Array,
+    modulus: int,
+    add: Array | None = None,
+    out: Array | None = None,
+    b_bits: int | None = None,
 ) -> Array:
     """Return ``(a @ b + add) mod modulus`` with NumPy's batch dimensions.
 
@@ -84,10 +91,18 @@ def matmul(
         modulus: 2^64, 2^32 or 2 <= q <= 2^63.
         add: words that broadcast to (..., m, n), or None.
         out: array (..., m, n) that takes the result.
+        b_bits: 16 or 8 where every word of b, read as a signed number, lies in
+            [-2^(b_bits - 1), 2^(b_bits - 1)), or None. Kernels may use it; here it is checked.
 
     Returns:
         (..., m, n) words in [0, modulus).
+
+    Raises:
+        ArgumentValueError: b_bits is none of these.
+        RangeError: a word of b needs more bits than b_bits.
     """
+    if b_bits is not None:
+        _check_bits(b, b_bits)
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     native = wraps(modulus)
     if m * k * n <= DIRECT_PRODUCTS and (native or k * (modulus - 1) ** 2 < RING_64):
@@ -106,6 +121,48 @@ def matmul(
                 _matmul_one(a[index], b[index], modulus, out[index])
         product = out
     return product if add is None else add_mod(product, add, modulus, out=product)
+
+
+def matmul_pair(
+    a: Array,
+    b: Array,
+    a2: Array,
+    b2: Array,
+    modulus: int,
+    add: Array | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Return ``(a @ b + a2 @ b2 + add) mod modulus`` with NumPy's batch dimensions.
+
+    Args:
+        a: (..., m, k) words in [0, modulus).
+        b: (..., k, n) words.
+        a2: (..., m, k2) words.
+        b2: (..., k2, n) words.
+        modulus: 2^64, 2^32 or 2 <= q <= 2^63.
+        add: words that broadcast to (..., m, n), or None.
+        out: array (..., m, n) that takes the result.
+
+    Returns:
+        (..., m, n) words in [0, modulus), with the batch dimensions of all four.
+    """
+    batch = np.broadcast_shapes(*(array.shape[:-2] for array in (a, b, a2, b2)))
+    first = np.broadcast_to(a, (*batch, *a.shape[-2:]))
+    product = matmul(first, b, modulus, add=matmul(a2, b2, modulus), out=out)
+    return product if add is None else add_mod(product, add, modulus, out=product)
+
+
+def _check_bits(words: Array, bits: int) -> None:
+    """Refuse words that are no signed numbers of so many bits."""
+    if bits not in (8, 16):
+        raise ArgumentValueError(f"matmul: b_bits must be 8, 16 or None, got {bits!r}")
+    signed = words.view(np.int32 if words.dtype == np.uint32 else np.int64)
+    bound = 2 ** (bits - 1)
+    if words.size and not -bound <= signed.min() <= signed.max() < bound:
+        raise RangeError(
+            f"matmul: b must lie in [{-bound}, {bound}) for b_bits={bits}, "
+            f"got {signed.min()} to {signed.max()}"
+        )
 
 
 def _matmul_one(a: Array, b: Array, modulus: int, out: Array) -> None:

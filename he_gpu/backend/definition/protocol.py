@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from he_gpu.backend.definition.elementwise import add, sub
+from he_gpu.backend.definition.elementwise import add
 from he_gpu.backend.definition.words import Array
 
 
@@ -30,24 +30,6 @@ def reconstruct(stack: Array, modulus: int, out: Array | None = None) -> Array:
     for share in stack[2:]:
         total = add(total, share, modulus, out=out)
     return total
-
-
-def complete(stack: Array, total: Array, row: int, modulus: int) -> None:
-    """Write ``stack[row]`` so that the stack sums to ``total`` modulo ``modulus``.
-
-    Args:
-        stack: (parties, *shape) words in [0, modulus); the other rows are read.
-        total: (*shape) words in [0, modulus).
-        row: index of the share that is written.
-        modulus: the ring.
-    """
-    rest = total
-    last = stack[row : row + 1]  # a view, so that a 0-d share is written in place too
-    for party, share in enumerate(stack):
-        if party != row:
-            rest = sub(rest, share, modulus, out=last)
-    if rest is not last:
-        last[...] = rest
 
 
 def add_public(stack: Array, public: Array, lead: int, modulus: int) -> Array:
@@ -70,6 +52,18 @@ def open_masked(stack: Array, mask: Array) -> Array:
     return reconstruct(np.subtract(stack, mask), 2 ** (8 * stack.dtype.itemsize))
 
 
+def open_scaled(stack: Array, added: Array, factor: Array | None = None) -> Array:
+    """Return the sum over the party axis of ``stack * factor + added``, for words that wrap.
+
+    Args:
+        stack: (parties, *shape).
+        added: (parties, *shape); for a truncation shares of minus its mask.
+        factor: public words that broadcast to (*shape), or None for 1.
+    """
+    product = stack if factor is None else np.multiply(stack, factor)
+    return reconstruct(np.add(product, added), 2 ** (8 * stack.dtype.itemsize))
+
+
 def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array) -> Array:
     """Return ``d * y + a * e + c``, for words that wrap: the last step of Beaver's product.
 
@@ -90,29 +84,29 @@ def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array) -> Array:
     return result
 
 
-def truncation_pair(mask: Array, low: Array, top: Array, bits: int) -> None:
-    """Write the last rows of ``low`` and ``top``, so that they open to what ``mask`` hides.
+def truncation_parts(mask: Array, bits: int) -> tuple[Array, Array]:
+    """Return what shares of must be known to undo a mask after a truncation.
 
-    With r = -mask - 2^(k-2) mod 2^k, low opens to (r mod 2^(k-1) >> bits) + 2^(k-2-bits), and top
-    to the top bit of r, times 2^(k-1-bits). The mask is subtracted when a value v is opened, so
+    With r = -mask - 2^(k-2) mod 2^k, low is (r mod 2^(k-1) >> bits) + 2^(k-2-bits), and top the top
+    bit of r, times 2^(k-1-bits). The mask is subtracted when a value v is opened, so
     v - mask = (v + 2^(k-2)) + r.
 
     Args:
-        mask: (*shape) uniform words, which only the dealer knows whole.
-        low: (parties, *shape), uniform but for the last row, which is written.
-        top: likewise.
+        mask: (*shape) uniform words, which only the dealer knows.
         bits: low bits that the truncation drops, 0 < bits < k - 2.
+
+    Returns:
+        low and top, (*shape) each.
     """
     word = mask.dtype.type
     k = 8 * mask.dtype.itemsize
-    r = np.asarray(np.subtract(word(2**k - 2 ** (k - 2)), mask))
-    part = np.asarray(np.bitwise_and(r, word(2 ** (k - 1) - 1)))
-    part >>= word(bits)
-    part += word(2 ** (k - 2 - bits))
-    complete(low, part, len(low) - 1, 2**k)
-    r >>= word(k - 1)
-    r <<= word(k - 1 - bits)
-    complete(top, r, len(top) - 1, 2**k)
+    top = np.asarray(np.subtract(word(2**k - 2 ** (k - 2)), mask))
+    low = np.asarray(np.bitwise_and(top, word(2 ** (k - 1) - 1)))
+    low >>= word(bits)
+    low += word(2 ** (k - 2 - bits))
+    top >>= word(k - 1)
+    top <<= word(k - 1 - bits)
+    return low, top
 
 
 def truncate_finish(opened: Array, low: Array, top: Array, bits: int, lead: int) -> Array:
@@ -123,8 +117,8 @@ def truncate_finish(opened: Array, low: Array, top: Array, bits: int, lead: int)
 
     Args:
         opened: (*shape) public words.
-        low: (parties, *shape), see `truncation_pair`.
-        top: (parties, *shape), see `truncation_pair`.
+        low: (parties, *shape), shares of the first of `truncation_parts`.
+        top: (parties, *shape), of the second.
         bits: low bits to drop, 0 < bits < k - 2.
         lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
     """

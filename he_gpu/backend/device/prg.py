@@ -74,10 +74,7 @@ def _generate(
     per_element = words_per_element(modulus)
     # One thread makes whole blocks: `per_element` of them for every 8 elements, or 16 of 32 bits.
     groups = -(-n // (2 * WORDS_PER_BLOCK if modulus == RING_32 else WORDS_PER_BLOCK))
-    if n < 0 or groups * per_element >= MAX_BLOCKS:
-        raise ArgumentValueError(
-            f"{function}: n must be at least 0 and take fewer than 2^32 blocks, got {n}"
-        )
+    check_blocks(function, n, groups * per_element)
     shape = (n,) if out is None or getattr(out, "size", n) != n else out.shape
     result = target(device, function, out, shape, word_dtype(modulus))
     if n == 0:
@@ -92,6 +89,14 @@ def _generate(
     arguments = (result, np.uint64(n), *constants, *words)
     device.launch("prg", kernel, grid_1d(groups, THREADS), (THREADS,), arguments)
     return result
+
+
+def check_blocks(function: str, n: int, blocks: int) -> None:
+    """Refuse a number of elements that one nonce's 32-bit block counter cannot serve."""
+    if n < 0 or blocks >= MAX_BLOCKS:
+        raise ArgumentValueError(
+            f"{function}: n must be at least 0 and take fewer than 2^32 blocks, got {n}"
+        )
 
 
 def _little_endian(function: str, name: str, value: Any, size: int) -> list[np.uint32]:

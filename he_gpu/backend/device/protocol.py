@@ -21,7 +21,6 @@ from he_gpu.backend.device.operands import (
     stack_of,
     target,
     word_type,
-    writable,
 )
 from he_gpu.backend.launch import KernelDevice, grid_1d
 from he_gpu.errors import ArgumentValueError
@@ -43,21 +42,6 @@ def reconstruct(
     return result
 
 
-def complete(device: KernelDevice, stack: Array, total: Array, row: int, modulus: int) -> None:
-    """Write ``stack[row]`` so that the stack sums to ``total`` modulo ``modulus``."""
-    dtype = word_dtype(modulus)
-    shape = stack_of(device, "complete", "stack", stack, dtype).shape
-    stack = writable(device, "complete", "stack", stack, shape, dtype)
-    if not 0 <= row < len(stack):
-        raise ArgumentValueError(f"complete: row must be in [0, {len(stack)}), got {row}")
-    total = operand(device, "complete", "total", total, dtype)
-    total = full(device, "complete", "total", total, shape[1:])
-    if overlaps(device, total, stack):
-        total = total.copy()
-    arguments = (stack, total, np.uint64(total.size), np.uint32(len(stack)), np.uint32(row))
-    _launch(device, "complete", modulus, total.size, arguments, modulus_arguments(modulus))
-
-
 def add_public(device: KernelDevice, stack: Array, public: Array, lead: int, modulus: int) -> Array:
     """Return the stack with ``public``, which broadcasts, added to its first ``lead`` shares."""
     dtype = word_dtype(modulus)
@@ -74,14 +58,26 @@ def add_public(device: KernelDevice, stack: Array, public: Array, lead: int, mod
 def open_masked(device: KernelDevice, stack: Array, mask: Array) -> Array:
     """Return the sum over the party axis of ``stack - mask``, for words that wrap."""
     dtype = word_type("open_masked", "stack", stack)
-    shape = stack_of(device, "open_masked", "stack", stack, dtype).shape
-    mask_shape = stack_of(device, "open_masked", "mask", mask, dtype).shape
-    shape = broadcast_shape("open_masked", shape, mask_shape)
-    stack = _shares(device, "open_masked", "stack", stack, dtype, shape)
-    mask = _shares(device, "open_masked", "mask", mask, dtype, shape)
-    result = device.xp.empty(shape[1:], dtype)
+    stack, mask = _equal_stacks(device, "open_masked", "mask", stack, mask, dtype)
+    result = device.xp.empty(stack.shape[1:], dtype)
     arguments = (stack, mask, result, np.uint64(result.size), np.uint32(len(stack)))
     _launch(device, "open_masked", _ring(dtype), result.size, arguments)
+    return result
+
+
+def open_scaled(
+    device: KernelDevice, stack: Array, added: Array, factor: Array | None = None
+) -> Array:
+    """Return the sum over the party axis of ``stack * factor + added``, for words that wrap."""
+    dtype = word_type("open_scaled", "stack", stack)
+    stack, added = _equal_stacks(device, "open_scaled", "added", stack, added, dtype)
+    result = device.xp.empty(stack.shape[1:], dtype)
+    word, step = None, np.uint64(0)
+    if factor is not None:
+        word = operand(device, "open_scaled", "factor", factor, dtype)
+        word, step = repeated(device, "open_scaled", "factor", word, stack.shape[1:])
+    arguments = (stack, word, step, added, result, np.uint64(result.size), np.uint32(len(stack)))
+    _launch(device, "open_scaled", _ring(dtype), result.size, arguments)
     return result
 
 
@@ -105,21 +101,6 @@ def beaver_combine(device: KernelDevice, d: Array, y: Array, a: Array, e: Array,
     return result
 
 
-def truncation_pair(device: KernelDevice, mask: Array, low: Array, top: Array, bits: int) -> None:
-    """Write the last rows of ``low`` and ``top``, so that they open to what ``mask`` hides."""
-    dtype = word_type("truncation_pair", "mask", mask)
-    shape = stack_of(device, "truncation_pair", "low", low, dtype).shape
-    low = writable(device, "truncation_pair", "low", low, shape, dtype)
-    top = writable(device, "truncation_pair", "top", top, shape, dtype)
-    mask = operand(device, "truncation_pair", "mask", mask, dtype)
-    mask = full(device, "truncation_pair", "mask", mask, shape[1:])
-    if any(overlaps(device, *pair) for pair in ((mask, low), (mask, top), (low, top))):
-        raise ArgumentValueError("truncation_pair: mask, low and top must not share memory")
-    arguments = (mask, low, top, np.uint64(mask.size), np.uint32(len(low)))
-    dropped = _bits("truncation_pair", bits, dtype)
-    _launch(device, "truncation_pair", _ring(dtype), mask.size, arguments, (dropped,))
-
-
 def truncate_finish(
     device: KernelDevice, opened: Array, low: Array, top: Array, bits: int, lead: int
 ) -> Array:
@@ -131,7 +112,7 @@ def truncate_finish(
     opened = full(device, "truncate_finish", "opened", opened, low.shape[1:])
     result = device.xp.empty(low.shape, dtype)
     arguments = (opened, low, top, result, np.uint64(opened.size), np.uint32(len(low)))
-    constants = (_bits("truncate_finish", bits, dtype), _lead("truncate_finish", lead))
+    constants = (truncated_bits("truncate_finish", bits, dtype), _lead("truncate_finish", lead))
     _launch(device, "truncate_finish", _ring(dtype), opened.size, arguments, constants)
     return result
 
@@ -163,6 +144,19 @@ def _shares(
     return full(device, function, name, stack, shape or stack.shape)
 
 
+def _equal_stacks(
+    device: KernelDevice, function: str, name: str, stack: Any, other: Any, dtype: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """Return two stacks broadcast to one shape."""
+    shape = stack_of(device, function, "stack", stack, dtype).shape
+    other_shape = stack_of(device, function, name, other, dtype).shape
+    shape = broadcast_shape(function, shape, other_shape)
+    return (
+        _shares(device, function, "stack", stack, dtype, shape),
+        _shares(device, function, name, other, dtype, shape),
+    )
+
+
 def _ring(dtype: np.dtype[Any]) -> int:
     """Return the modulus at which a word wraps."""
     return 1 << (8 * dtype.itemsize)
@@ -175,7 +169,8 @@ def _lead(function: str, lead: int) -> np.uint32:
     return word
 
 
-def _bits(function: str, bits: int, dtype: np.dtype[Any]) -> np.uint32:
+def truncated_bits(function: str, bits: int, dtype: np.dtype[Any]) -> np.uint32:
+    """Return how many bits a truncation drops, as the kernels take it."""
     bound = 8 * dtype.itemsize - 2
     if not 0 < bits < bound:
         raise ArgumentValueError(f"{function}: bits must be in (0, {bound}), got {bits}")

@@ -25,6 +25,8 @@ from he_gpu.backend.faults import KernelSourceError
 from he_gpu.backend.loader import Kernel, Source
 from he_gpu.errors import ArgumentValueError, EmulatorError
 
+#: As g++ names them. `thread` is its instrumentation with the runtime of races.h, which knows
+#: CUDA's order, so it needs no library, no process of its own, and its reports are faults.
 SANITIZERS = ("address", "thread", "undefined")
 
 # In this order: each stands on those before it.
@@ -81,7 +83,17 @@ def compiler() -> list[str]:
 
 
 def check_sanitizers(sanitizers: str) -> str:
-    """Normalise a comma-separated list of sanitizers, in the order of `SANITIZERS`."""
+    """Normalise a comma-separated list of sanitizers, in the order of `SANITIZERS`.
+
+    Args:
+        sanitizers: of `SANITIZERS`; address and thread exclude each other.
+
+    Returns:
+        The list without spaces and repetitions.
+
+    Raises:
+        ArgumentValueError: an unknown name, or address and thread together.
+    """
     names = [name.strip() for name in sanitizers.split(",") if name.strip()]
     unknown = [name for name in names if name not in SANITIZERS]
     if unknown:
@@ -99,7 +111,8 @@ def sanitizer_environment(sanitizers: str = "address,undefined") -> dict[str, st
     """Environment for a new process in which the emulator runs with sanitizers.
 
     AddressSanitizer must be the first library of a process, so a Python that is
-    already running cannot load a library built with it.
+    already running cannot load a library built with it. `thread` needs no such
+    thing: `Emulator(sanitizers="thread")` works anywhere.
 
     Args:
         sanitizers: comma-separated, of `SANITIZERS`.

@@ -89,6 +89,11 @@ class Emulator(KernelDevice):
             raise ArgumentValueError(f"Emulator: order must be in {ORDERS}, got {value!r}")
         self._order = ORDERS.index(value)
 
+    @property
+    def compute_capability(self) -> tuple[int, int]:
+        """(8, 0): the primitives of sm_80 are emulated."""
+        return 8, 0
+
     def _bind(self, source: Source, kernel: Kernel) -> Any:
         if source.digest not in self._libraries:
             library = build.build(source, self.sanitizers)

@@ -56,8 +56,8 @@ struct Granule {
 
 struct Chunk {
     Chunk* next;
-    size_t used;
-    Record records[16384];
+    size_t used, size;
+    Record records[1];  // `size` of them
 };
 
 struct Watch {
@@ -162,10 +162,12 @@ HE_GPU_UNSEEN Granule& granule_of(uintptr_t address) {
 HE_GPU_UNSEEN void append(Granule& granule, const Record& record) {
     if (granule.count == granule.capacity) {
         const uint32_t capacity = granule.capacity == 0 ? 2 : 2 * granule.capacity;
-        constexpr size_t IN_CHUNK = sizeof(Chunk::records) / sizeof(Record);
-        if (watch.chunks == nullptr || watch.chunks->used + capacity > IN_CHUNK) {
-            Chunk* chunk = static_cast<Chunk*>(memory_or_abort(sizeof(Chunk)));
+        if (watch.chunks == nullptr || watch.chunks->used + capacity > watch.chunks->size) {
+            const size_t size = capacity > 8192 ? capacity : 16384;
+            Chunk* chunk =
+                static_cast<Chunk*>(memory_or_abort(sizeof(Chunk) + size * sizeof(Record)));
             chunk->next = watch.chunks;
+            chunk->size = size;
             watch.chunks = chunk;
         }
         Record* records = watch.chunks->records + watch.chunks->used;
@@ -224,9 +226,9 @@ HE_GPU_UNSEEN void watch_granule(Access access, uintptr_t address, uint8_t mask,
             const bool before = ordered(earlier);
             const bool alike = earlier.access == access && access != WRITE;
             if (!before && !alike) stop_with_race(now, earlier, address);
-            // A later access that could race with what is ordered before this one will race
-            // with this one; but a read does not stand for the write that it follows.
-            if (before && (access != READ || earlier.access == READ)) earlier.mask &= ~mask;
+            // What would race with the earlier access will race with this one, which comes
+            // after it and conflicts with no less.
+            if (before && (access == WRITE || access == earlier.access)) earlier.mask &= ~mask;
             // Two blocks that did the same: any later access races with one of them.
             if (alike && (earlier.mask & mask) == mask) {
                 if (covered_once && covering_block != earlier.block) covered = true;

@@ -21,25 +21,22 @@ struct Transfer {
     bool inside;
 };
 
-struct Transfers {
-    Transfer pending[MAX_TRANSFERS];
-    unsigned first;      // the oldest, cyclic
-    unsigned count;
+struct Queue {
+    uint32_t first;      // the oldest pending copy, cyclic
+    uint32_t count;
     uint32_t committed;  // groups closed so far; new copies join the next one
 };
 
-Transfers transfers[MAX_THREADS];
+Queue queues[MAX_THREADS];
+Transfer pending[MAX_THREADS][MAX_TRANSFERS];
 
 HE_GPU_UNSEEN void forget_transfers() {
-    for (unsigned i = 0; i < machine.n_threads; i++) {
-        transfers[i].first = transfers[i].count = transfers[i].committed = 0;
-    }
+    for (unsigned i = 0; i < machine.n_threads; i++) queues[i] = {};
 }
 
 HE_GPU_UNSEEN void check_no_transfer_is_pending(unsigned thread) {
-    const Transfers& own = transfers[thread];
-    if (own.count == 0) return;
-    const Transfer& oldest = own.pending[own.first];
+    if (queues[thread].count == 0) return;
+    const Transfer& oldest = pending[thread][queues[thread].first];
     record_fault(thread, "has exited while its asynchronous copy of %s:%d was on its way",
                  oldest.file, oldest.line);
 }
@@ -64,20 +61,21 @@ HE_GPU_UNSEEN void enqueue(void* shared, const void* global, unsigned bytes, boo
         stop_with_fault("asynchronous copy at %s:%d: the global address is not a multiple of %u",
                         file, line, bytes);
     }
-    Transfers& own = transfers[machine.current];
+    Queue& own = queues[machine.current];
     if (own.count == MAX_TRANSFERS) {
         stop_with_fault("asynchronous copy at %s:%d: the emulator keeps at most %u on their way",
                         file, line, MAX_TRANSFERS);
     }
-    own.pending[(own.first + own.count++) % MAX_TRANSFERS] = {
+    pending[machine.current][(own.first + own.count++) % MAX_TRANSFERS] = {
         shared, global, file, line, own.committed, static_cast<uint16_t>(bytes), inside};
 }
 
 // Takes the oldest copy from the queue; false where none is left in groups below `end`.
 HE_GPU_UNSEEN bool dequeue(uint32_t end, Transfer& oldest) {
-    Transfers& own = transfers[machine.current];
-    if (own.count == 0 || own.pending[own.first].group >= end) return false;
-    oldest = own.pending[own.first];
+    Queue& own = queues[machine.current];
+    if (own.count == 0) return false;
+    oldest = pending[machine.current][own.first];
+    if (oldest.group >= end) return false;
     own.first = (own.first + 1) % MAX_TRANSFERS;
     own.count--;
     return true;
@@ -91,10 +89,10 @@ inline void copy_async(void* shared, const void* global, bool inside,
     memset(shared, 0xa5, BYTES);
 }
 
-HE_GPU_UNSEEN inline void copy_async_commit() { transfers[machine.current].committed++; }
+HE_GPU_UNSEEN inline void copy_async_commit() { queues[machine.current].committed++; }
 
 HE_GPU_UNSEEN inline uint32_t first_group_left(uint32_t newest) {
-    const uint32_t committed = transfers[machine.current].committed;
+    const uint32_t committed = queues[machine.current].committed;
     return committed > newest ? committed - newest : 0;
 }
 

@@ -1,0 +1,45 @@
+"""Which shapes go to which kernel of the matrix product: numbers, and how they were found.
+
+Layer: backend, read by the launcher alone. The numbers are reasoned from the kernels' instruction
+counts, not measured; a benchmark on a GPU may replace any of them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+THIN = 8
+"""Up to this many columns a block makes one column: a tile would compute mostly zeros."""
+
+BUSY_BLOCKS = 128
+"""Fewer blocks than this leave multiprocessors of a large GPU without work."""
+
+
+class Crossover(NamedTuple):
+    """From where on the byte-limb kernel is taken; every bound must be reached.
+
+    Attributes:
+        side: the smaller of m and n. Half-empty tiles cost as much as full ones.
+        depth: the inner dimension. A step of the kernel is 32 deep, and filling its pipeline
+            takes about two.
+        results: batches * m * n. With fewer, small tiles spread over more multiprocessors and
+            finish as early.
+    """
+
+    side: int
+    depth: int
+    results: int
+
+
+# Cycles of a multiprocessor for one step of depth, tensor cores against 32-bit multipliers (64
+# lanes), where one mma takes 2 cycles:
+#   2^64: a 64 x 64 limb tile 72, a 32 x 32 tile of 4 multiplications a product 64: as fast on a
+#         quarter of the results, so it wins while there are multiprocessors for its tiles.
+#   2^32: a 128 x 64 limb tile 40, a 32 x 32 tile of one multiplication 16: 8 times the results
+#         in 2.5 times the time.
+#   q:    a 128 x 64 limb tile 36 or 16, a 32 x 32 tile of some 14 instructions a product 220.
+LIMB_CROSSOVERS: dict[str, Crossover] = {
+    "ring_u64": Crossover(side=32, depth=64, results=2**17),
+    "ring_u32": Crossover(side=32, depth=64, results=2**18),
+    "mod_u64": Crossover(side=16, depth=32, results=2**14),
+}

@@ -1,0 +1,70 @@
+"""The kernels of ``kernels/matmul_limb.cu``: which one multiplies in a ring, and its sizes.
+
+Layer: backend, under the launcher of the matrix product, which `he_gpu.backend.definition.matmul`
+defines for every kernel alike. Repeats what ``limb_tiles.cuh`` derives from its plans.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from he_gpu.backend.definition.words import RING_32, RING_64
+
+FAMILY = "matmul_limb"
+CAPABILITY = (8, 0)
+"""The first architecture with `mma` on bytes and asynchronous copies."""
+COLUMNS = 64
+DEPTH = 32
+LARGEST_SIDE = 2**31 - 1
+LARGEST_DEPTH = 2**36
+"""The kernels count rows, columns and steps of depth in 32 bits."""
+
+
+class LimbKernel(NamedTuple):
+    """One kernel.
+
+    Attributes:
+        name: its symbol without the ring.
+        rows: of a block's tile, which is 64 columns wide.
+        digits: of a word of a and of one of b.
+        word_bytes: of a word in memory.
+    """
+
+    name: str
+    rows: int
+    digits: tuple[int, int]
+    word_bytes: int
+
+    @property
+    def shared_bytes(self) -> int:
+        """Shared memory of a block: a tile's words once, its planes of digits twice."""
+        planes = self.rows * self.digits[0] + COLUMNS * self.digits[1]
+        return DEPTH * ((self.rows + COLUMNS) * self.word_bytes + 2 * planes)
+
+    def blocks(self, m: int, n: int) -> int:
+        """Tiles that cover m x n results."""
+        return -(-m // self.rows) * -(-n // COLUMNS)
+
+
+def limb_kernel(modulus: int, b_bits: int | None = None) -> LimbKernel | None:
+    """Return the kernel for a ring, or None where limbs would be too many.
+
+    A product modulo 2^64 takes 36 byte products, or 15 or 8 where b's words are signed numbers
+    of 16 or 8 bits; modulo 2^32 it takes 10, modulo q <= 2^24 9, modulo q <= 2^16 4.
+
+    Args:
+        modulus: of the ring.
+        b_bits: 8, 16 or None, see `he_gpu.backend.device.matmul.matmul`.
+    """
+    if modulus == RING_64:
+        name, digits = {16: ("matmul_limb_b2", 2), 8: ("matmul_limb_b1", 1)}.get(
+            b_bits or 64, ("matmul_limb", 8)
+        )
+        return LimbKernel(name, 64, (8, digits), 8)
+    if modulus == RING_32:
+        return LimbKernel("matmul_limb", 128, (4, 4), 4)
+    if modulus <= 2**16:
+        return LimbKernel("matmul_limb_m2", 128, (2, 2), 8)
+    if modulus <= 2**24:
+        return LimbKernel("matmul_limb", 128, (3, 3), 8)
+    return None
