@@ -31,8 +31,16 @@ struct LimbPlan {
     static constexpr u32 LEFT_PLANE = ROWS * DEPTH, RIGHT_PLANE = COLUMNS * DEPTH;
     static constexpr u32 LEFT_BYTES = Left::COUNT * LEFT_PLANE;
     static constexpr u32 PLANE_BYTES = LEFT_BYTES + Right::COUNT * RIGHT_PLANE;
-    static constexpr u32 WORD_BYTES = (ROWS + COLUMNS) * DEPTH * sizeof(Word);
-    static constexpr u32 SHARED_BYTES = 2 * PLANE_BYTES + WORD_BYTES;
+    // Behind the planes: the parts of words that are cut, of a and then of b.
+    static constexpr u32 LEFT_PARTS = 2 * PLANE_BYTES;
+    static constexpr u32 RIGHT_PARTS = LEFT_PARTS + ROWS * DEPTH * sizeof(typename Left::Part);
+    static constexpr u32 STAGING_BYTES =
+        RIGHT_PARTS + COLUMNS * DEPTH * sizeof(typename Right::Part);
+    // In the end the results take their place, two spare words in each row.
+    static constexpr u32 RESULT_LINE = COLUMNS + 2;
+    static constexpr u32 RESULT_BYTES = ROWS * RESULT_LINE * sizeof(Word);
+    static constexpr u32 SHARED_BYTES =
+        STAGING_BYTES > RESULT_BYTES ? STAGING_BYTES : RESULT_BYTES;
     static_assert(SHARED_BYTES <= 99 * 1024, "what a block gets on sm_86, sm_89 and sm_120");
 
     // The largest magnitude that one step of depth adds to a diagonal.
@@ -107,9 +115,10 @@ struct Lines {
     }
 };
 
-template <class W>
-__device__ __forceinline__ void copy_word(W* shared, const W* global, bool inside) {
-    if (sizeof(W) == 8) {
+// The low bytes of a word, its part P.
+template <class P, class W>
+__device__ __forceinline__ void copy_word(P* shared, const W* global, bool inside) {
+    if (sizeof(P) == 8) {
         copy_async_8(shared, global, inside);
     } else {
         copy_async_4(shared, global, inside);
@@ -126,8 +135,8 @@ __device__ __forceinline__ void copy_pair(W* shared, const W* global, bool insid
 }
 
 // Starts the copies of a thread's words of a tile; zeros beyond the edges. IN_PAIRS: by chunks.
-template <u32 SIDE, bool ALONG_DEPTH, bool IN_PAIRS, class W>
-__device__ __forceinline__ void copy_share(W* words, const Lines<W>& lines, u32 step, u64 k) {
+template <u32 SIDE, bool ALONG_DEPTH, bool IN_PAIRS, class P, class W>
+__device__ __forceinline__ void copy_share(P* parts, const Lines<W>& lines, u32 step, u64 k) {
     typedef Share<ALONG_DEPTH> Own;
     const Own own;
     const i64 depth = static_cast<i64>(step) * DEPTH + own.depth;
@@ -136,16 +145,17 @@ __device__ __forceinline__ void copy_share(W* words, const Lines<W>& lines, u32 
     const i32 lines_left = lines.lines - static_cast<i32>(own.line);
     const i32 depth_left = at_most(static_cast<i64>(k) - depth, DEPTH);
     const i64 near_step = ALONG_DEPTH ? 2 : lines.depth_step;
-    W* place = words + 2 * threadIdx.x;
+    P* place = parts + 2 * threadIdx.x;
+    constexpr u32 UNROLL = IN_PAIRS ? Own::CHUNKS : 1;
 #pragma unroll 1
     for (u32 far = 0; far < SIDE / Own::LINES_APART; far++) {
         const i32 l = far * Own::LINES_APART;
-#pragma unroll
+#pragma unroll UNROLL
         for (u32 near = 0; near < Own::CHUNKS; near++) {
             const W* pair = word + near * near_step;
             const i32 d = ALONG_DEPTH ? 2 * near : near;
             const bool inside = l < lines_left && d < depth_left;
-            if (IN_PAIRS) {
+            if constexpr (IN_PAIRS) {
                 copy_pair(place, pair, inside);
             } else {
                 const bool second = l + !ALONG_DEPTH < lines_left && d + ALONG_DEPTH < depth_left;
@@ -158,44 +168,41 @@ __device__ __forceinline__ void copy_share(W* words, const Lines<W>& lines, u32 
     }
 }
 
-template <u32 SIDE, class W>
-__device__ __forceinline__ void copy_tile(W* words, const Lines<W>& lines, u32 step, u64 k) {
-    const bool in_pairs = lines.in_pairs(k);
-    if (lines.along_depth()) {
-        if (in_pairs) {
-            copy_share<SIDE, true, true>(words, lines, step, k);
-        } else {
-            copy_share<SIDE, true, false>(words, lines, step, k);
+template <u32 SIDE, bool ALONG_DEPTH, class P, class W>
+__device__ __forceinline__ void copy_tile(P* parts, const Lines<W>& lines, u32 step, u64 k) {
+    if constexpr (sizeof(P) == sizeof(W)) {
+        if (lines.in_pairs(k)) {
+            copy_share<SIDE, ALONG_DEPTH, true>(parts, lines, step, k);
+            return;
         }
-    } else if (in_pairs) {
-        copy_share<SIDE, false, true>(words, lines, step, k);
-    } else {
-        copy_share<SIDE, false, false>(words, lines, step, k);
     }
+    copy_share<SIDE, ALONG_DEPTH, false>(parts, lines, step, k);
 }
 
-template <class W>
-struct alignas(2 * sizeof(W)) WordPair {
-    W word[2];
+template <class P>
+struct alignas(2 * sizeof(P)) Chunk {
+    P part[2];
 };
 
 // Cuts a thread's words of a tile into planes, two quads at a time.
-template <u32 SIDE, bool ALONG_DEPTH, class Digits, class W>
-__device__ __forceinline__ void cut_share(Digits digits, const W* words, u8* planes) {
+template <u32 SIDE, bool ALONG_DEPTH, class Digits>
+__device__ __forceinline__ void cut_share(Digits digits, const typename Digits::Part* parts,
+                                          u8* planes) {
     const Share<ALONG_DEPTH> own;
-    const WordPair<W>* chunk = reinterpret_cast<const WordPair<W>*>(words) + threadIdx.x;
+    typedef typename Digits::Part P;
+    const Chunk<P>* chunk = reinterpret_cast<const Chunk<P>*>(parts) + threadIdx.x;
     u8* const place = planes + place_in_plane(own.line, own.depth);
     // The second quad is 32 lines further, or one: that is another place in the 128 bytes.
     u8* const next = planes + place_in_plane(own.line + (ALONG_DEPTH ? 32 : 1), own.depth);
 #pragma unroll 1
     for (u32 unit = 0; unit < SIDE / 64; unit++) {
-        W quads[2][4];
+        P quads[2][4];
 #pragma unroll
         for (u32 c = 0; c < 4; c++) {
-            const WordPair<W> pair = chunk[(unit * 4 + c) * THREADS];
+            const Chunk<P> pair = chunk[(unit * 4 + c) * THREADS];
 #pragma unroll
             for (u32 e = 0; e < 2; e++) {
-                quads[ALONG_DEPTH ? c / 2 : e][ALONG_DEPTH ? c % 2 * 2 + e : c] = pair.word[e];
+                quads[ALONG_DEPTH ? c / 2 : e][ALONG_DEPTH ? c % 2 * 2 + e : c] = pair.part[e];
             }
         }
 #pragma unroll
@@ -286,6 +293,8 @@ __device__ __forceinline__ u64 word_of_sum(ResidueProducts ring, u64 sum) {
 template <class Plan>
 struct LimbTile {
     typedef typename Plan::Word W;
+    typedef typename Plan::Left::Part LeftPart;
+    typedef typename Plan::Right::Part RightPart;
     Product<W> first, second;
     typename Plan::Left left_digits;
     typename Plan::Right right_digits;
@@ -329,31 +338,41 @@ struct LimbTile {
     __device__ __forceinline__ Lines<W> right(const Product<W>& p) const {
         return Lines<W>(p.b.matrix(batch), p.b.column_step, p.b.row_step, column, n);
     }
-    __device__ __forceinline__ W* words() const {
-        return reinterpret_cast<W*>(shared + 2 * Plan::PLANE_BYTES);
+    __device__ __forceinline__ LeftPart* left_parts() const {
+        return reinterpret_cast<LeftPart*>(shared + Plan::LEFT_PARTS);
+    }
+    __device__ __forceinline__ RightPart* right_parts() const {
+        return reinterpret_cast<RightPart*>(shared + Plan::RIGHT_PARTS);
     }
 
     __device__ __forceinline__ void copy(u32 step) const {
         const Product<W> p = product(step);
         const u32 own_step = step < first_steps() ? step : step - first_steps();
-        copy_tile<Plan::ROWS>(words(), left(p), own_step, p.k);
-        copy_tile<Plan::COLUMNS>(words() + Plan::ROWS * DEPTH, right(p), own_step, p.k);
+        if (p.a.column_step == 1) {
+            copy_tile<Plan::ROWS, true>(left_parts(), left(p), own_step, p.k);
+        } else {
+            copy_tile<Plan::ROWS, false>(left_parts(), left(p), own_step, p.k);
+        }
+        if (p.b.row_step == 1) {
+            copy_tile<Plan::COLUMNS, true>(right_parts(), right(p), own_step, p.k);
+        } else {
+            copy_tile<Plan::COLUMNS, false>(right_parts(), right(p), own_step, p.k);
+        }
         copy_async_commit();
     }
 
     __device__ __forceinline__ void cut(u32 step, u8* planes) const {
         copy_async_wait<0>();
         const Product<W> p = product(step);
-        const W* const right_words = words() + Plan::ROWS * DEPTH;
         if (p.a.column_step == 1) {
-            cut_share<Plan::ROWS, true>(left_digits, words(), planes);
+            cut_share<Plan::ROWS, true>(left_digits, left_parts(), planes);
         } else {
-            cut_share<Plan::ROWS, false>(left_digits, words(), planes);
+            cut_share<Plan::ROWS, false>(left_digits, left_parts(), planes);
         }
         if (p.b.row_step == 1) {
-            cut_share<Plan::COLUMNS, true>(right_digits, right_words, planes + Plan::LEFT_BYTES);
+            cut_share<Plan::COLUMNS, true>(right_digits, right_parts(), planes + Plan::LEFT_BYTES);
         } else {
-            cut_share<Plan::COLUMNS, false>(right_digits, right_words, planes + Plan::LEFT_BYTES);
+            cut_share<Plan::COLUMNS, false>(right_digits, right_parts(), planes + Plan::LEFT_BYTES);
         }
     }
 };
@@ -369,26 +388,27 @@ __device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbT
     const u32 right_row =
         Plan::LEFT_BYTES + place_in_plane(warp_column + lane / 16 * 8 + lane % 8, lane / 8 % 2 * 16);
     const bool busy = tile.row + warp_row < tile.m && tile.column + warp_column < tile.n;
-    block_barrier();  // the planes of the sums before are still being read
+    block_barrier();  // the results before are still being read
     tile.copy(step);
-    tile.cut(step, tile.shared);
-    if (step + 1 < end) tile.copy(step + 1);
-    u32 current = 0;
+    u32 cut_here = 0;
+    u32 next = step;
 #pragma unroll 1
     do {
-        block_barrier();  // current planes are cut, and the others have been multiplied
-        const u8* planes = tile.shared + current;
-        current ^= Plan::PLANE_BYTES;
+        block_barrier();  // the step before `next` is cut, and the planes to cut into are free
 #pragma unroll 1
         for (u32 phase = 0; phase < 2; phase++) {
             if (phase == warp / 4) {
-                if (busy) warp_sums.multiply(planes + left_row, planes + right_row);
-            } else if (step + 1 < end) {
-                tile.cut(step + 1, tile.shared + current);
-                if (step + 2 < end) tile.copy(step + 2);
+                const u8* const planes = tile.shared + (Plan::PLANE_BYTES - cut_here);
+                if (busy && next != step) {
+                    warp_sums.multiply(planes + left_row, planes + right_row);
+                }
+            } else if (next < end) {
+                tile.cut(next, tile.shared + cut_here);
+                if (next + 1 < end) tile.copy(next + 1);
             }
         }
-    } while (++step < end);
+        cut_here = Plan::PLANE_BYTES - cut_here;
+    } while (next++ < end);
 }
 
 // Turns sums into words of the ring, brings them into the order of rows by way of shared
@@ -398,8 +418,7 @@ __device__ __forceinline__ void store_sums(const WarpSums<Plan>& warp_sums, Ring
                                            const LimbTile<Plan>& tile,
                                            const Result<typename Plan::Word>& result, bool first) {
     typedef typename Plan::Word W;
-    constexpr u32 LINE = Plan::COLUMNS + 2, ACROSS = WarpSums<Plan>::ACROSS;
-    static_assert(Plan::ROWS * LINE * sizeof(W) <= Plan::SHARED_BYTES, "a tile of results fits");
+    constexpr u32 LINE = Plan::RESULT_LINE, ACROSS = WarpSums<Plan>::ACROSS;
     W* const words = reinterpret_cast<W*>(tile.shared);
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     W* const own = words + (warp % Plan::WARPS_DOWN * 32 + lane / 4) * LINE +

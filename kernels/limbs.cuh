@@ -24,10 +24,11 @@ __device__ __forceinline__ void transpose_bytes(const u32 (&x)[4], u32 (&out)[4]
     out[3] = byte_permute(high01, high23, 0x7632u);
 }
 
-// What every cut says of its digits.
-template <class W, u32 N>
+// What every cut says of its digits: N of a word W, cut from its low bytes, a Part.
+template <class W, class P, u32 N>
 struct Digits {
     typedef W Word;
+    typedef P Part;
     static constexpr u32 COUNT = N;
     static constexpr bool LOW_UNSIGNED = false;
     // The largest magnitude of digit i.
@@ -35,7 +36,7 @@ struct Digits {
 };
 
 // All of Z_2^64.
-struct Digits64 : Digits<u64, 8> {
+struct Digits64 : Digits<u64, u64, 8> {
     __device__ __forceinline__ void cut(const u64 (&x)[4], u32 (&limbs)[8]) const {
         u32 low[4], high[4], low_limbs[4], high_limbs[4];
 #pragma unroll
@@ -55,7 +56,7 @@ struct Digits64 : Digits<u64, 8> {
 };
 
 // All of Z_2^32.
-struct Digits32 : Digits<u32, 4> {
+struct Digits32 : Digits<u32, u32, 4> {
     __device__ __forceinline__ void cut(const u32 (&x)[4], u32 (&limbs)[4]) const {
         u32 shifted[4];
 #pragma unroll
@@ -68,44 +69,39 @@ struct Digits32 : Digits<u32, 4> {
 
 // Words of Z_2^64 that are signed numbers of 16 bits: an unsigned low byte, a signed high one,
 // because two balanced digits would end at 32,639.
-struct Bytes16 : Digits<u64, 2> {
+struct Bytes16 : Digits<u64, u32, 2> {
     static constexpr bool LOW_UNSIGNED = true;
     __device__ static constexpr u32 largest(u32 i) { return i == 0 ? 255 : 128; }
-    __device__ __forceinline__ void cut(const u64 (&x)[4], u32 (&limbs)[2]) const {
-        const u32 low[4] = {static_cast<u32>(x[0]), static_cast<u32>(x[1]),
-                            static_cast<u32>(x[2]), static_cast<u32>(x[3])};
+    __device__ __forceinline__ void cut(const u32 (&x)[4], u32 (&limbs)[2]) const {
         u32 bytes[4];
-        transpose_bytes(low, bytes);
+        transpose_bytes(x, bytes);
         limbs[0] = bytes[0];
         limbs[1] = bytes[1];
     }
 };
 
 // Words of Z_2^64 that are signed numbers of 8 bits.
-struct Bytes8 : Digits<u64, 1> {
-    __device__ __forceinline__ void cut(const u64 (&x)[4], u32 (&limbs)[1]) const {
-        const u32 low[4] = {static_cast<u32>(x[0]), static_cast<u32>(x[1]),
-                            static_cast<u32>(x[2]), static_cast<u32>(x[3])};
+struct Bytes8 : Digits<u64, u32, 1> {
+    __device__ __forceinline__ void cut(const u32 (&x)[4], u32 (&limbs)[1]) const {
         u32 bytes[4];
-        transpose_bytes(low, bytes);
+        transpose_bytes(x, bytes);
         limbs[0] = bytes[0];
     }
 };
 
 // Residues of q <= 256^N, N <= 3.
 template <u32 N>
-struct DigitsMod : Digits<u64, N> {
+struct DigitsMod : Digits<u64, u32, N> {
     static constexpr u32 ONES = (1u << 8 * N) / 255u;  // R
     u32 modulus;
 
     __device__ __forceinline__ explicit DigitsMod(u64 q) : modulus(static_cast<u32>(q)) {}
 
-    __device__ __forceinline__ void cut(const u64 (&x)[4], u32 (&limbs)[N]) const {
+    __device__ __forceinline__ void cut(const u32 (&x)[4], u32 (&limbs)[N]) const {
         u32 shifted[4], bytes[4];
 #pragma unroll
         for (u32 i = 0; i < 4; i++) {
-            const u32 word = static_cast<u32>(x[i]);
-            shifted[i] = word - (modulus & (0u - static_cast<u32>(word > 127u * ONES)));
+            shifted[i] = x[i] - (modulus & (0u - static_cast<u32>(x[i] > 127u * ONES)));
             shifted[i] += 128u * ONES;
         }
         transpose_bytes(shifted, bytes);

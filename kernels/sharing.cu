@@ -15,6 +15,7 @@
 // anything. Constant-time: what a thread does depends on sizes alone.
 #include "chacha.cuh"
 #include "modular.cuh"
+#include "runs.cuh"
 
 __device__ __forceinline__ ChaCha stream_of(u64 key0, u64 key1, u64 key2, u64 key3, u64 nonce0,
                                             u32 nonce1) {
@@ -30,20 +31,52 @@ __device__ __forceinline__ u64 element(const u32* words, u32 i, u64) {
 }
 __device__ __forceinline__ u32 element(const u32* words, u32 i, u32) { return words[i]; }
 
+// Reads one group of elements, by 16 bytes where it is whole; those beyond n are 0.
+template <class W>
+__device__ __forceinline__ void load_group(const W* total, u64 group, u64 n, W* part) {
+    constexpr u32 PER = 64 / sizeof(W), PACK = 16 / sizeof(W);
+    const u64 first = group * PER;
+    if (first + PER <= n && start_aligned(total)) {
+#pragma unroll
+        for (u32 i = 0; i < PER; i += PACK) {
+            const Run<W, PACK> run = load_run<PACK>(total, first + i);
+#pragma unroll
+            for (u32 j = 0; j < PACK; j++) part[i + j] = run[j];
+        }
+        return;
+    }
+#pragma unroll
+    for (u32 i = 0; i < PER; i++) part[i] = first + i < n ? total[first + i] : W(0);
+}
+
 // Splits the elements of one group that exist: part[i] into share and rest.
 template <class W>
 __device__ __forceinline__ void split_group(const ChaCha& stream, u64 group, u64 n, const W* part,
                                             W* share, W* rest) {
-    constexpr u32 PER = 64 / sizeof(W);
+    constexpr u32 PER = 64 / sizeof(W), PACK = 16 / sizeof(W);
     u32 words[16];
     chacha_block(stream, static_cast<u32>(group), words);
+    const u64 first = group * PER;
+    if (first + PER <= n && start_aligned(share, rest)) {
+#pragma unroll
+        for (u32 i = 0; i < PER; i += PACK) {
+            Run<W, PACK> drawn, left;
+#pragma unroll
+            for (u32 j = 0; j < PACK; j++) {
+                drawn[j] = element(words, i + j, W(0));
+                left[j] = part[i + j] - drawn[j];
+            }
+            store_run(share, first + i, drawn);
+            store_run(rest, first + i, left);
+        }
+        return;
+    }
 #pragma unroll
     for (u32 i = 0; i < PER; i++) {
-        const u64 place = group * PER + i;
-        if (place >= n) continue;
+        if (first + i >= n) continue;
         const W word = element(words, i, W(0));
-        share[place] = word;
-        rest[place] = part[i] - word;
+        share[first + i] = word;
+        rest[first + i] = part[i] - word;
     }
 }
 
@@ -54,11 +87,7 @@ __device__ __forceinline__ void split_words(const ChaCha& stream, const W* total
     const u64 groups = (n + PER - 1) / PER;
     for (u64 group = global_index(); group < groups; group += global_stride()) {
         W part[PER];
-#pragma unroll
-        for (u32 i = 0; i < PER; i++) {
-            const u64 place = group * PER + i;
-            part[i] = place < n ? total[place] : W(0);
-        }
+        load_group(total, group, n, part);
         split_group(stream, group, n, part, share, rest);
     }
 }
@@ -81,11 +110,11 @@ __device__ __forceinline__ void split_truncation(const ChaCha& mask, const ChaCh
         u32 words[16];
         chacha_block(mask, static_cast<u32>(group), words);
         W r[PER], part[PER];
+        load_group(total, group, n, part);
 #pragma unroll
         for (u32 i = 0; i < PER; i++) {
-            const u64 place = group * PER + i;
             const W word = element(words, i, W(0));
-            part[i] = (place < n ? total[place] : W(0)) - word;
+            part[i] -= word;
             r[i] = W(0) - (W(1) << (K - 2)) - word;
         }
         split_group(c_stream, group, n, part, c.share, c.rest);
