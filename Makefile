@@ -3,8 +3,10 @@
 #   make demo         install, then learn XOR on secret shares
 #   make test         install with the test tools, then run the tests
 #   make check        format, lint, types, import directions, Dockerfile
-#   make bench        run the benchmarks of bench/
+#   make bench        run the benchmarks of bench/ on the CPU and keep their results
+#   make report       draw the figures and write the README's table from the results kept
 #   make gpu          on a CUDA box: test and time with the Python that holds CuPy
+#   make crossovers   on a CUDA box: measure which kernel suits which shape, rewrite that table
 #   make wheel-check  build the wheel and use it alone, outside the checkout
 #   make clean        remove the environment and everything built
 #
@@ -19,7 +21,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export PIP_NO_WARN_SCRIPT_LOCATION := 1
 
-.PHONY: help demo test check format bench gpu wheel-check clean
+.PHONY: help demo test check format bench report gpu crossovers wheel-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,12 +45,19 @@ format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.test
-	$(BIN)/python -m pytest bench --benchmark-only --save-results $(ARGS)
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-quiet --save-results $(ARGS)
+
+report: $(VENV)/.report
+	$(BIN)/python -m bench.report
 
 gpu:
 	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest $(ARGS)
-	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest bench/bench_xor.py --device=cuda \
-	    --benchmark-only --save-results
+	PYTHONPATH=. $(PYTHON) -m pytest bench --device=cuda --benchmark-only --benchmark-quiet \
+	    --row-seconds=1 --save-results
+
+crossovers:
+	PYTHONPATH=. $(PYTHON) -m pytest bench/bench_crossover.py --device=cuda --benchmark-only \
+	    --benchmark-quiet --write-crossovers --save-results
 
 wheel-check: $(VENV)/.test
 	$(BIN)/python -m pytest tests/test_packaging.py $(ARGS)
@@ -58,7 +67,7 @@ clean:
 	    .mypy_cache .pytest_cache .ruff_cache
 	find . -name '.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One environment, three stamps: each says that an extra is installed as pyproject.toml has it.
+# One environment, four stamps: each says that an extra is installed as pyproject.toml has it.
 # The install is editable, so a changed source needs no new install.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { \
@@ -83,4 +92,9 @@ $(VENV)/.test: $(BIN)/python pyproject.toml
 $(VENV)/.check: $(BIN)/python pyproject.toml
 	@echo "Installing he_gpu[dev] into $(VENV)"
 	@$(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.report: $(BIN)/python pyproject.toml
+	@echo "Installing he_gpu[plot] into $(VENV)"
+	@$(PIP) install --editable '.[plot]'
 	@touch $@ $(VENV)/.demo

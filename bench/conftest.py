@@ -49,6 +49,15 @@ def pytest_addoption(parser):
     group.addoption(
         "--row-seconds", type=float, default=ROW_SECONDS, help="what the rounds of a row may take"
     )
+    group.addoption(
+        "--wait-idle",
+        type=float,
+        default=0.0,
+        help="seconds that a row may wait for other processes to leave the cores idle",
+    )
+    group.addoption(
+        "--write-crossovers", action="store_true", help="let bench_crossover rewrite its table"
+    )
     group.addoption("--events-fd", type=int, help="pipe that takes a JSON line for each event")
 
 
@@ -95,8 +104,8 @@ def record(request, benchmark, backend):
     """The recorder of this file's suite on this device."""
     suite = request.config.stash[SUITES][key(request.node)]
     suite.roofs = suite.roofs or Roofs(backend)
-    seconds = request.config.getoption("row_seconds")
-    yield Recorder(benchmark, backend, suite.rows, suite.roofs, seconds)
+    limits = (request.config.getoption(name) for name in ("row_seconds", "wait_idle"))
+    yield Recorder(benchmark, backend, suite.rows, suite.roofs, *limits)
     if hasattr(backend.xp, "cuda"):
         backend.xp.get_default_memory_pool().free_all_blocks()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.load import Others, wait_until_idle
+
 ROW_SECONDS = 2.0
 """What the rounds of one row may take, its baselines included."""
 FEWEST_ROUNDS = 5
@@ -32,14 +34,16 @@ class Recorder:
         rows: the list that takes the rows.
         roofs: what the device can do, see `bench.roofs.Roofs`.
         row_seconds: see `ROW_SECONDS`.
+        wait_seconds: what the rounds of a row may wait, all together, for idle cores.
     """
 
-    def __init__(self, benchmark, backend, rows, roofs, row_seconds=ROW_SECONDS):
+    def __init__(self, benchmark, backend, rows, roofs, row_seconds=ROW_SECONDS, wait_seconds=0.0):
         self._benchmark = benchmark
         self._backend = backend
         self._rows = rows
         self._roofs = roofs
         self._row_seconds = row_seconds
+        self._wait_seconds = wait_seconds
 
     def compare(
         self,
@@ -52,6 +56,7 @@ class Recorder:
         roof_products=None,
         elements=None,
         scales=None,
+        measured=None,
         at_most=None,
         at_least=None,
         headline=False,
@@ -69,6 +74,7 @@ class Recorder:
             roof_products: products of the roof's kind that one exact product takes at least.
             elements: how many results, for millions of them per second.
             scales: by baseline, how many times its work the job does, where that is not 1.
+            measured: seconds by name, of baselines that ran as processes of their own before.
             at_most: by baseline, the largest ratio that is allowed.
             at_least: by baseline or by rate, as the row names it, the smallest that is allowed.
             headline: whether the README's table shows the row.
@@ -83,6 +89,8 @@ class Recorder:
         times = {label: [] for label in baselines}
 
         def run_baselines():
+            if self._wait_seconds > 0:
+                self._wait_seconds -= wait_until_idle(self._wait_seconds)
             for label, baseline in baselines.items():
                 times[label].append(self._time(baseline))
 
@@ -98,16 +106,21 @@ class Recorder:
         once = time.perf_counter() - start
         rounds = max(min(rounds, int(self._row_seconds / once)), min(rounds, FEWEST_ROUNDS))
         warmup = WARMUP_ROUNDS if once * WARMUP_ROUNDS < self._row_seconds else 0
+        others = Others()
         self._benchmark.pedantic(timed, setup=run_baselines, rounds=rounds, warmup_rounds=warmup)
+        others_share = others.share()
         if self._benchmark.stats is None:
             return None
         row = {"name": name, **summary(self._benchmark.stats.stats.data)}
         row["baselines"] = {label: summary(values[-rounds:]) for label, values in times.items()}
+        row["baselines"] |= {label: summary(values) for label, values in (measured or {}).items()}
         for label, baseline in row["baselines"].items():
             scale = (scales or {}).get(label, 1)
             if scale != 1:
                 baseline["scale"] = scale
             baseline["ratio"] = row["median"] / (baseline["median"] * scale)
+        if others_share is not None:
+            row["others_share_of_cores"] = others_share
         row |= self._rates(row["median"], n_bytes, operations, roof_products)
         if elements is not None:
             row["million_elements_per_second"] = elements / row["median"] / 1e6
@@ -218,10 +231,11 @@ def duration(seconds):
     >>> duration(0.0123456)
     '12.3 ms'
     """
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
-        if seconds * factor >= 0.9995:
-            break
-    return f"{three_digits(seconds * factor)} {unit}"
+    if seconds >= 0.9995:
+        return f"{three_digits(seconds)} s"
+    if seconds >= 0.9995e-3:
+        return f"{three_digits(seconds * 1e3)} ms"
+    return f"{three_digits(seconds * 1e6)} us"
 
 
 def three_digits(value):
@@ -242,7 +256,7 @@ def cells(row):
         for label, baseline in row["baselines"].items()
     ]
     ratios += [
-        f"at {word} {limit:g} {name} demanded"
+        f"at {word} {limit:.3g} {name} demanded"
         for word in ("most", "least")
         for name, limit in row.get(f"at_{word}", {}).items()
     ]

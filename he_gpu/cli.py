@@ -1,4 +1,4 @@
-"""The command line: ``he-gpu xor`` runs the main job, ``he-gpu info`` tells what works here.
+"""The command line: ``he-gpu xor`` is the main job, ``info`` tells what works, ``bench`` times.
 
 Layer: cli, the top. Parses, calls the public interface and prints; computes nothing itself.
 """
@@ -10,18 +10,22 @@ import importlib.metadata
 import importlib.util
 import io
 import json
+import os
 import platform
+import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 import he_gpu as he
 from he_gpu.backend import unavailable_reason
-from he_gpu.errors import ArgumentValueError, HeGpuError
+from he_gpu.errors import ArgumentValueError, DeviceUnavailableError, HeGpuError
 from he_gpu.session import PROTOCOLS
 
 INPUTS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -72,6 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     info.add_argument("--json", action="store_true", help="print one JSON object instead")
     info.set_defaults(run=_info)
+
+    bench = commands.add_parser(
+        "bench",
+        formatter_class=wide,
+        help="time the suites of a checkout",
+        description="Run benchmarks of the checkout that he_gpu lies in, or of the current "
+        "directory, beside their baselines, and print a table. Needs pytest and pytest-benchmark.",
+    )
+    bench.add_argument("suites", nargs="*", metavar="SUITE", help="such as matmul; none: all")
+    bench.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    bench.add_argument("--save", action="store_true", help="keep results in bench/results")
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -185,6 +201,79 @@ def _info(options: argparse.Namespace) -> None:
         print("\noptional:")
         for command in advice:
             print(f"  {command}")
+
+
+def _bench(options: argparse.Namespace) -> None:
+    """Run pytest on bench/ in a process of its own, which tells by a pipe what it does."""
+    root = _checkout()
+    suites = {path.stem.removeprefix("bench_"): path for path in root.glob("bench/bench_*.py")}
+    for name in options.suites:
+        if name not in suites:
+            raise ArgumentValueError(
+                f"suite must be one of {', '.join(sorted(suites))}, got {name!r}"
+            )
+    for package in ("pytest", "pytest_benchmark"):
+        if importlib.util.find_spec(package) is None:
+            raise HeGpuError(f"{package} is not installed: pip install 'he-gpu[bench]'")
+    device = options.device
+    if device == "auto":
+        device = "cpu" if unavailable_reason("cuda") else "cuda"
+    reason = unavailable_reason(device)
+    if reason:
+        raise DeviceUnavailableError(f"device {device!r} is not available: {reason}")
+    command = [sys.executable, "-m", "pytest", "--benchmark-only", f"--device={device}"]
+    command += [str(suites[name]) for name in options.suites] or [str(root / "bench")]
+    command += ["--save-results"] if options.save else []
+    ends = os.pipe()
+    with tempfile.TemporaryFile("w+") as log:
+        with subprocess.Popen(
+            [*command, f"--events-fd={ends[1]}"],
+            cwd=root,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            pass_fds=ends[1:],
+        ) as process:
+            os.close(ends[1])
+            with os.fdopen(ends[0]) as events:
+                failed = _follow(map(json.loads, events))
+        log.seek(0)
+        if process.returncode:
+            sys.stderr.write(log.read())
+            what = f"failed: {', '.join(failed)}" if failed else "pytest did not run them"
+            raise HeGpuError(f"{what} (exit status {process.returncode})")
+
+
+def _follow(events: Iterator[dict[str, Any]]) -> list[str]:
+    """Draw the progress of a run on a terminal, print its tables, and return what failed."""
+    failed = []
+    with tqdm(disable=None, unit="job", leave=False) as bar:
+        for event in events:
+            if "total" in event:
+                bar.reset(event["total"])
+            elif "outcome" in event:
+                bar.set_postfix_str(event["test"], refresh=False)
+                bar.update()
+                failed += [event["test"]] if event["outcome"] == "failed" else []
+            else:
+                widths = [max(map(len, column)) for column in zip(*event["rows"], strict=True)]
+                bar.clear()
+                print(f"{event['suite']}\n")
+                for row in event["rows"]:
+                    cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+                    print("  ".join(cells).rstrip())
+                print(flush=True)
+    return failed
+
+
+def _checkout() -> Path:
+    """Return the checkout that this package lies in, or else the current directory's."""
+    places = (Path(he.__file__).resolve().parents[1], Path.cwd())
+    for root in places:
+        if (root / "bench" / "conftest.py").exists() and (root / "he_gpu").is_dir():
+            return root
+    raise HeGpuError(
+        "the benchmarks are not part of the installed package; run this in a checkout of he_gpu"
+    )
 
 
 def _version(package: str) -> Any:

@@ -12,9 +12,9 @@
 // begin anew: after the depth that LimbPlan::piece derives, so any k is exact.
 // Threads: blocks of 256; grid x counts tiles (64 x 64 for 2^64, else 128 x 64), grid y
 // strides over batches; shared memory LimbPlan::SHARED_BYTES, repeated by the launcher.
-// Cost modulo 2^64, tile and 32 of depth: 1152 mma, at 2 cycles each on a multiprocessor at
-// best, against 192 KiB through shared memory (96 of fragments, 3 x 32 of staging), which
-// moves 128 bytes a cycle: 1536 cycles beside 2304. One block per multiprocessor.
+// Cost modulo 2^64 for a tile and 32 of depth: 1152 mma of 4096 byte products, 2304 cycles of
+// a multiprocessor of sm_80 at its 2048 a cycle, beside 192 KiB through shared memory (96 of
+// fragments, 3 x 32 of staging), 1536 cycles at 128 bytes. One block per multiprocessor.
 // Constant-time: addresses and branches depend on shapes alone.
 #include "limb_tiles.cuh"
 
@@ -31,7 +31,8 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u64(
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
-    const LimbTile<LimbPlan<Digits64, Digits64, 8, 64>> tile(first, second, {}, {}, shared, m, n);
+    typedef LimbPlan<Digits64, Digits64, 8, 64> Plan;
+    const LimbTile<Plan> tile(first, second, {}, {}, shared, m, n);
     multiply_limbs<64>(Ring64{}, tile, result, batches);
 }
 
@@ -48,7 +49,8 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b2_ring_u64(
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
-    const LimbTile<LimbPlan<Digits64, Bytes16, 8, 64>> tile(first, second, {}, {}, shared, m, n);
+    typedef LimbPlan<Digits64, Bytes16, 8, 64> Plan;
+    const LimbTile<Plan> tile(first, second, {}, {}, shared, m, n);
     multiply_limbs<64>(Ring64{}, tile, result, batches);
 }
 
@@ -65,7 +67,8 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b1_ring_u64(
     const Result<u64> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
-    const LimbTile<LimbPlan<Digits64, Bytes8, 8, 64>> tile(first, second, {}, {}, shared, m, n);
+    typedef LimbPlan<Digits64, Bytes8, 8, 64> Plan;
+    const LimbTile<Plan> tile(first, second, {}, {}, shared, m, n);
     multiply_limbs<64>(Ring64{}, tile, result, batches);
 }
 
@@ -82,7 +85,8 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u32(
     const Result<u32> result = {{add, add_batch, add_row, add_column},
                                 {out, out_batch, out_row, out_column}};
     DYNAMIC_SHARED(u8, shared);
-    const LimbTile<LimbPlan<Digits32, Digits32, 4, 128>> tile(first, second, {}, {}, shared, m, n);
+    typedef LimbPlan<Digits32, Digits32, 4, 128> Plan;
+    const LimbTile<Plan> tile(first, second, {}, {}, shared, m, n);
     multiply_limbs<32>(Ring32{}, tile, result, batches);
 }
 
@@ -101,7 +105,8 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_mod_u64(
     DYNAMIC_SHARED(u8, shared);
     const ResidueProducts ring(shift, divisor, inverse);
     const DigitsMod<3> digits(ring.modulus);
-    const LimbTile<LimbPlan<DigitsMod<3>, DigitsMod<3>, 5, 128>> tile(first, second, digits, digits, shared, m, n);
+    typedef LimbPlan<DigitsMod<3>, DigitsMod<3>, 5, 128> Plan;
+    const LimbTile<Plan> tile(first, second, digits, digits, shared, m, n);
     multiply_limbs<ALL_EXACT>(ring, tile, result, batches);
 }
 
@@ -120,6 +125,7 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_m2_mod_u64(
     DYNAMIC_SHARED(u8, shared);
     const ResidueProducts ring(shift, divisor, inverse);
     const DigitsMod<2> digits(ring.modulus);
-    const LimbTile<LimbPlan<DigitsMod<2>, DigitsMod<2>, 3, 128>> tile(first, second, digits, digits, shared, m, n);
+    typedef LimbPlan<DigitsMod<2>, DigitsMod<2>, 3, 128> Plan;
+    const LimbTile<Plan> tile(first, second, digits, digits, shared, m, n);
     multiply_limbs<ALL_EXACT>(ring, tile, result, batches);
 }

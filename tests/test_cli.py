@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -276,3 +277,120 @@ def test_a_refusal_ends_the_process_with_2():
     assert done.returncode == 2
     assert "got 'abacus'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def checkout(tmp_path, benchmark):
+    """A directory that looks like a checkout, with one suite of its own."""
+    (tmp_path / "he_gpu").mkdir()
+    (tmp_path / "bench").mkdir()
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("conftest", "environment", "load", "recorder", "roofs"):
+        shutil.copy(ROOT / "bench" / f"{name}.py", tmp_path / "bench")
+    (tmp_path / "bench" / "bench_sums.py").write_text(benchmark)
+    return tmp_path
+
+
+SUMS = """
+import numpy as np
+
+def test_sum(device, backend, record):
+    a = np.ones(1000)
+    record.compare("a sum", a.sum, {"a copy": a.copy}, rounds=5, n_bytes=8000, n=1000)
+"""
+MISSED = SUMS.replace("n=1000)", "at_most={'a copy': 1e-9})")
+
+
+def bench_process(root, *arguments):
+    """`he-gpu bench` with a package that lies elsewhere, in a directory that is a checkout."""
+    code = (
+        "import sys, he_gpu; from pathlib import Path; from he_gpu import cli;"
+        f"he_gpu.__file__ = {str(root / 'he_gpu' / '__init__.py')!r};"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-c", code, "bench", *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"PYTHONPATH": search},
+    )
+
+
+def test_bench_prints_a_table_and_saves_only_when_asked(tmp_path):
+    pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is not installed")
+    root = checkout(tmp_path, SUMS)
+    done = bench_process(root, "sums", "--device", "cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    title, blank, headings, row, *_ = done.stdout.splitlines()
+    assert (title, blank) == ("sums on cpu", "")
+    assert headings.startswith("job    median")
+    assert re.fullmatch(r"a sum  .* us  .* us to .* us  .* GB/s  +.*%  +.* x a copy", row)
+    assert not (root / "bench" / "results").exists()
+
+    done = bench_process(root, "--device", "cpu", "--save")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((root / "bench" / "results" / "sums-cpu.json").read_text())
+    assert (result["suite"], result["environment"]["device"]) == ("sums", "cpu")
+    assert [row["name"] for row in result["rows"]] == ["a sum"]
+    assert result["rows"][0]["median"] > 0
+    assert result["roofs"]["copy, GB/s"] > 0
+
+
+def test_bench_tells_which_demand_was_missed_and_keeps_the_row(tmp_path):
+    pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is not installed")
+    done = bench_process(checkout(tmp_path, MISSED), "--device", "cpu", "--save")
+    assert done.returncode == 2
+    assert "ShortfallError: a sum: " in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "he-gpu bench: error: failed: test_sum[cpu] (exit status 1)"
+    )
+    assert "at most 1e-09 a copy demanded" in done.stdout
+    assert (tmp_path / "bench" / "results" / "sums-cpu.json").exists()
+
+
+def test_bench_saves_no_suite_in_which_something_broke(tmp_path):
+    pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is not installed")
+    wrong = SUMS + "\ndef test_wrong(device, backend, record, benchmark):\n    assert 1 == 2\n"
+    done = bench_process(checkout(tmp_path, wrong), "--device", "cpu", "--save")
+    assert done.returncode == 2
+    assert "assert 1 == 2" in done.stderr
+    assert "a sum" in done.stdout
+    assert not (tmp_path / "bench" / "results").exists()
+
+
+def test_bench_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(he, "__file__", str(tmp_path / "site-packages" / "he_gpu" / "__init__.py"))
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, "bench")
+    assert (status, out) == (2, "")
+    assert "run this in a checkout of he_gpu" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["abacus"], "suite must be one of crossover, crypten, elementwise, matmul, prg"),
+        (["--device", "abacus"], "got 'abacus'"),
+        (["--device", "cuda:99"], "device 'cuda:99' is not available: "),
+    ],
+)
+def test_bench_refuses(arguments, message, capsys):
+    pytest.importorskip("pytest_benchmark", reason="pytest-benchmark is not installed")
+    status, out, err = run(capsys, "bench", *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("he-gpu bench: error: ")
+    assert message in err
+
+
+def test_bench_without_pytest_names_the_extra(capsys, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "pytest_benchmark" else find_spec(name, *rest),
+    )
+    status, _, err = run(capsys, "bench")
+    assert status == 2
+    assert "pytest_benchmark is not installed: pip install 'he-gpu[bench]'" in err

@@ -9,7 +9,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.metadata
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from he_gpu.backend.faults import KernelSourceError
 from he_gpu.backend.loader import Source
@@ -19,6 +21,27 @@ from he_gpu.errors import DeviceUnavailableError
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
 
 _PACKAGE = "nvidia-cuda-nvrtc"
+_REPORT = re.compile(
+    r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
+    r"(\d+) bytes spill loads.*?Used (\d+) registers",
+    re.DOTALL,
+)
+
+
+class Resources(NamedTuple):
+    """What one thread of a kernel uses.
+
+    Attributes:
+        registers: 32-bit registers.
+        stack_bytes: local memory.
+        spill_store_bytes: instructions that store spilled registers, in bytes stored.
+        spill_load_bytes: likewise loads.
+    """
+
+    registers: int
+    stack_bytes: int
+    spill_store_bytes: int
+    spill_load_bytes: int
 
 
 def probe() -> str | None:
@@ -50,6 +73,14 @@ def compile_source(
     """
     flags = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", *options]
     return _compile(source, flags, "CUBIN")
+
+
+def resources(log: str) -> dict[str, Resources]:
+    """Read the resources of each kernel from the log of `compile_source`."""
+    return {
+        name: Resources(int(registers), int(stack), int(stores), int(loads))
+        for name, stack, stores, loads, registers in _REPORT.findall(log)
+    }
 
 
 def compile_ptx(source: Source, architecture: str, options: Sequence[str] = ()) -> str:

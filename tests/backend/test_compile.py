@@ -1,5 +1,8 @@
 """Every kernel family compiles for every architecture, without a GPU."""
 
+import functools
+import re
+
 import pytest
 
 from he_gpu.backend import loader, nvrtc
@@ -22,15 +25,80 @@ extern "C" __global__ void use_primitives(const u64* x, u32* y, u64 n) {
 """
 
 
+@functools.cache
+def compiled(family, architecture):
+    return nvrtc.compile_source(loader.load(family), architecture)
+
+
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
 @pytest.mark.parametrize("family", loader.families())
 def test_family_compiles(family, architecture):
     source = loader.load(family)
-    cubin, log = nvrtc.compile_source(source, architecture)
+    cubin, log = compiled(family, architecture)
     assert cubin.startswith(b"\x7fELF")
     assert "warning" not in log
     for kernel in source.kernels:
         assert kernel.encode() + b"\0" in cubin
+
+
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_89", "sm_90", "sm_100"])
+@pytest.mark.parametrize("family", ["matmul", "matmul_limb"])
+def test_matrix_products_keep_their_sums_in_registers(family, architecture):
+    used = nvrtc.resources(compiled(family, architecture)[1])
+    assert set(used) == set(loader.load(family).kernels)
+    for name, resources in used.items():
+        # 64 bytes are 16 registers of 255: addresses, saved once around the loop.
+        assert resources.spill_store_bytes <= 64, (name, resources)
+        assert resources.spill_load_bytes <= 64, (name, resources)
+
+
+SPILLS = """
+#include "primitives.cuh"
+extern "C" __global__ __launch_bounds__(1024) void spill(u32* x) {
+    u32 words[200];
+#pragma unroll
+    for (u32 i = 0; i < 200; i++) words[i] = x[i];
+    for (u32 j = 0; j < 200; j++) {
+#pragma unroll
+        for (u32 i = 0; i < 200; i++) words[i] = words[i] * words[(i + 7) % 200] + x[j];
+    }
+#pragma unroll
+    for (u32 i = 0; i < 200; i++) x[i] = words[i];
+}
+"""
+
+
+def test_the_report_of_resources_sees_a_spill():
+    _, log = nvrtc.compile_source(loader.parse("spill", SPILLS), "sm_90")
+    found = nvrtc.resources(log)["spill"]
+    assert found.registers == 64
+    assert found.stack_bytes >= 4 * (200 - 64)
+    assert found.spill_store_bytes > 64
+    assert found.spill_load_bytes > 64
+
+
+def test_limb_products_run_on_integer_tensor_cores():
+    ptx = nvrtc.compile_ptx(loader.load("matmul_limb"), "compute_80")
+    products = {
+        "matmul_limb_ring_u64": 36,
+        "matmul_limb_b2_ring_u64": 15,
+        "matmul_limb_b1_ring_u64": 8,
+        "matmul_limb_ring_u32": 10,
+        "matmul_limb_mod_u64": 9,
+        "matmul_limb_m2_mod_u64": 4,
+    }
+    bodies = ptx.split(".visible .entry ")[1:]
+    assert {body[: body.index("(")] for body in bodies} == set(products)
+    for body in bodies:
+        name = body[: body.index("(")]
+        # A warp multiplies 32 x 16 results by 4 instructions, or 32 x 32 by 8.
+        tiles = 4 if "64" in name and "mod" not in name else 8
+        found = re.findall(r"mma\.sync\.aligned\.m16n8k32\.row\.col\.s32\.(\w+)\.(\w+)", body)
+        assert len(found) == tiles * products[name], name
+        unsigned = 8 * tiles if name == "matmul_limb_b2_ring_u64" else 0
+        assert found.count(("s8", "u8")) == unsigned
+        assert "cp.async." in body
+        assert "ldmatrix.sync" in body
 
 
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)

@@ -21,6 +21,7 @@ from he_gpu.backend.device import matmul as device_matmul
 from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
 from he_gpu.backend.device import sharing as device_sharing
+from he_gpu.backend.device.matmul_limb import limb_kernel
 from tests.backend.ring_words import WRAPPING, assert_same, some_words
 
 pytestmark = pytest.mark.usefixtures("require_emulator")
@@ -48,20 +49,38 @@ def prg_calls(device, rng, modulus):
 
 
 def matmul_calls(device, rng, modulus):
-    shapes = (
-        (9, 40, 1),  # thin, along the inner dimension
-        (2, 5, 40),  # thin, transposed
-        (33, 17, 35),  # small tiles with ragged edges
-        (64 * 11 + 1, 17, 64 * 11 + 3),  # large tiles with ragged edges
-    )
-    for m, k, n in shapes:
-        a, b = some_words(rng, (m, k), modulus), some_words(rng, (k, n), modulus)
-        add = some_words(rng, n, modulus)
-        result = device_matmul.matmul(device, a, b, modulus, add=add)
-        assert_same(result, matmul.matmul(a, b, modulus, add=add))
-    a, b = some_words(rng, (2, 9, 20), modulus), some_words(rng, (2, 9, 12), modulus)
-    for x, y in ((a.swapaxes(1, 2), b), (a.swapaxes(1, 2), b[:, :, :1])):
-        assert_same(device_matmul.matmul(device, x, y, modulus), matmul.matmul(x, y, modulus))
+    # One column along the inner dimension, a transposed product, and ragged edges.
+    shapes = ((9, 40, 1), (2, 5, 40), (33, 17, 35), (66, 17, 131))
+    for kernel in ("matmul", "matmul_small", "matmul_thin"):
+        with device_matmul.forced(kernel):
+            for m, k, n in shapes:
+                a, b = some_words(rng, (m, k), modulus), some_words(rng, (k, n), modulus)
+                add = some_words(rng, n, modulus)
+                result = device_matmul.matmul(device, a, b, modulus, add=add)
+                assert_same(result, matmul.matmul(a, b, modulus, add=add))
+            a, b = some_words(rng, (2, 9, 20), modulus), some_words(rng, (2, 9, 12), modulus)
+            pair = (a.swapaxes(1, 2), b, a[0, :5].T, b[:1, :5])
+            result = device_matmul.matmul_pair(device, *pair, modulus)
+            assert_same(result, matmul.matmul_pair(*pair, modulus))
+
+
+def matmul_limb_calls(device, rng, modulus):
+    moduli = {501337: (501337, 65521)}.get(modulus, (modulus,))
+    with device_matmul.forced("matmul_limb"):
+        for q in moduli if limb_kernel(modulus) else ():
+            for bits in (None, 16, 8) if q == RING_64 else (None,):
+                # More than one tile both ways, one step of depth and a ragged third.
+                a, b = some_words(rng, (130, 70), q), some_words(rng, (70, 66), q)
+                if bits:
+                    half = 2 ** (bits - 1)
+                    b = rng.integers(-half, half, b.shape).astype(np.uint64)
+                result = device_matmul.matmul(device, a, b, q, b_bits=bits)
+                assert_same(result, matmul.matmul(a, b, q))
+            a, b = some_words(rng, (2, 9, 20), q), some_words(rng, (2, 9, 12), q)
+            pair = (a.swapaxes(1, 2), b, a[0, :5].T, b[:1, :5])
+            add = some_words(rng, 12, q)
+            result = device_matmul.matmul_pair(device, *pair, q, add=add)
+            assert_same(result, matmul.matmul_pair(*pair, q, add=add))
 
 
 def protocol_calls(device, rng, modulus):
@@ -100,6 +119,7 @@ def sharing_calls(device, rng, modulus):
 CALLS = {
     "elementwise": elementwise_calls,
     "matmul": matmul_calls,
+    "matmul_limb": matmul_limb_calls,
     "prg": prg_calls,
     "protocol": protocol_calls,
     "sharing": sharing_calls,

@@ -27,19 +27,25 @@ class LimbKernel(NamedTuple):
         name: its symbol without the ring.
         rows: of a block's tile, which is 64 columns wide.
         digits: of a word of a and of one of b.
+        parts: bytes of a word of a and of b that are staged: all, or the low half.
         word_bytes: of a word in memory.
     """
 
     name: str
     rows: int
     digits: tuple[int, int]
+    parts: tuple[int, int]
     word_bytes: int
 
     @property
     def shared_bytes(self) -> int:
-        """Shared memory of a block: a tile's words once, its planes of digits twice."""
-        planes = self.rows * self.digits[0] + COLUMNS * self.digits[1]
-        return DEPTH * ((self.rows + COLUMNS) * self.word_bytes + 2 * planes)
+        """Shared memory of a block: a step's words and two sets of planes, or its results."""
+        lines = (self.rows, COLUMNS)
+        staged = sum(
+            n * (part + 2 * digits)
+            for n, part, digits in zip(lines, self.parts, self.digits, strict=True)
+        )
+        return max(DEPTH * staged, self.rows * (COLUMNS + 2) * self.word_bytes)
 
     def blocks(self, m: int, n: int) -> int:
         """Tiles that cover m x n results."""
@@ -57,14 +63,14 @@ def limb_kernel(modulus: int, b_bits: int | None = None) -> LimbKernel | None:
         b_bits: 8, 16 or None, see `he_gpu.backend.device.matmul.matmul`.
     """
     if modulus == RING_64:
-        name, digits = {16: ("matmul_limb_b2", 2), 8: ("matmul_limb_b1", 1)}.get(
-            b_bits or 64, ("matmul_limb", 8)
-        )
-        return LimbKernel(name, 64, (8, digits), 8)
+        if b_bits is None:
+            return LimbKernel("matmul_limb", 64, (8, 8), (8, 8), 8)
+        digits = b_bits // 8
+        return LimbKernel(f"matmul_limb_b{digits}", 64, (8, digits), (8, 4), 8)
     if modulus == RING_32:
-        return LimbKernel("matmul_limb", 128, (4, 4), 4)
+        return LimbKernel("matmul_limb", 128, (4, 4), (4, 4), 4)
     if modulus <= 2**16:
-        return LimbKernel("matmul_limb_m2", 128, (2, 2), 8)
+        return LimbKernel("matmul_limb_m2", 128, (2, 2), (4, 4), 8)
     if modulus <= 2**24:
-        return LimbKernel("matmul_limb", 128, (3, 3), 8)
+        return LimbKernel("matmul_limb", 128, (3, 3), (4, 4), 8)
     return None
