@@ -53,7 +53,7 @@ report: $(VENV)/.report
 gpu:
 	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest $(ARGS)
 	PYTHONPATH=. $(PYTHON) -m pytest bench --device=cuda --benchmark-only --benchmark-quiet \
-	    --row-seconds=1 --save-results
+	    --row-seconds=0.5 --save-results
 
 crossovers:
 	PYTHONPATH=. $(PYTHON) -m pytest bench/bench_crossover.py --device=cuda --benchmark-only \

@@ -18,7 +18,7 @@ import pytest
 import he_gpu as he
 
 N, ELEMENTS, ROUNDS = 1024, 2**20, 7
-LABEL = "CrypTen, 2 processes"
+LABEL = "CrypTen, 2 processes on the cpu"
 AT_MOST = {"multiply": 1 / 2, "share": 1 / 3, "reveal": 1 / 3}
 """Times CrypTen, on the cpu."""
 

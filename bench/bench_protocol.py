@@ -8,7 +8,7 @@ from bench.operands import TILE, repeated, size, words
 from he_gpu.backend import get_backend
 from he_gpu.backend.definition import protocol, sharing
 
-SIZES = {True: (2**20, 2**22), False: (2**20, 2**25)}
+SIZES = {True: (2**20, 2**22), False: (2**20, 2**24)}
 KERNEL_HOST_N, KERNEL_DEVICE_N = 2**21, 2**25
 LARGEST = 1000
 BITS = 16

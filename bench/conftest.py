@@ -3,7 +3,8 @@
 `--device cpu,cuda` (or the variable HE_GPU_BENCH_DEVICES) says where to measure; a device that is
 asked for and missing is an error. `--save-results` writes one bench/results/<suite>-<device>.json
 for each suite and device as soon as it ends, where nothing failed but a demand on a ratio;
-without it a run leaves nothing behind.
+without it a run leaves nothing behind. On a machine that others use too, `--wait-idle` lets each
+round wait for idle cores; each row tells what share of the cores others had meanwhile.
 """
 
 import json
@@ -65,6 +66,12 @@ def pytest_configure(config):
     config.stash[SUITES] = defaultdict(Suite)
     descriptor = config.getoption("--events-fd")
     config.stash[EVENTS] = None if descriptor is None else os.fdopen(descriptor, "w")
+
+
+def pytest_unconfigure(config):
+    pipe = config.stash.get(EVENTS, None)
+    if pipe is not None:
+        pipe.close()
 
 
 def pytest_collection_modifyitems(items):
@@ -129,14 +136,18 @@ def pytest_runtest_makereport(item, call):
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item, nextitem):
     """Write a suite's results when its last benchmark is done."""
-    result = yield
-    found = item.config.stash[SUITES].get(key(item))
-    last = nextitem is None or key(nextitem) != key(item)
-    if last and found and found.rows:
-        if item.config.getoption("save_results") and not found.broken:
-            save(*key(item), found)
-        tell(item.config, suite=" on ".join(key(item)), rows=table(found.rows))
-    return result
+    found = item.config.stash[SUITES][key(item)]
+    try:
+        return (yield)
+    except BaseException:
+        found.broken = True
+        raise
+    finally:
+        last = nextitem is None or key(nextitem) != key(item)
+        if last and found.rows:
+            if item.config.getoption("save_results") and not found.broken:
+                save(*key(item), found)
+            tell(item.config, suite=" on ".join(key(item)), rows=table(found.rows))
 
 
 def save(suite, device, found):

@@ -17,6 +17,7 @@ ROW_SECONDS = 2.0
 """What the rounds of one row may take, its baselines included."""
 FEWEST_ROUNDS = 5
 WARMUP_ROUNDS = 3
+WARMUP_SECONDS = 0.02
 
 HEADINGS = ("job", "median", "20 % to 80 %", "rate", "of the roof", "against")
 
@@ -91,8 +92,16 @@ class Recorder:
         def run_baselines():
             if self._wait_seconds > 0:
                 self._wait_seconds -= wait_until_idle(self._wait_seconds)
+                warm_up()
             for label, baseline in baselines.items():
                 times[label].append(self._time(baseline))
+
+        def warm_up():
+            """After a wait: else the baseline alone would meet cold caches and slow clocks."""
+            end = time.perf_counter() + WARMUP_SECONDS
+            while time.perf_counter() < end:
+                for run in (job, *baselines.values()):
+                    self._time(run)
 
         def timed():
             job()

@@ -161,9 +161,7 @@ def product(x: Any, factor: Any, modulus: int | None = None) -> Shares:
         TypeError: a factor that is no integer, such as another `Shares`.
     """
     stack, modulus, backend = _gather("product", x, _common_modulus("product", modulus, x))
-    if isinstance(factor, Shares):
-        raise ArgumentTypeError("product: the second operand must be plaintext, got Shares")
-    words = reduce_integers(factor, modulus, "product")
+    words = _plaintext("product", factor, modulus)
     if words.ndim > stack.ndim - 1:
         stack = _with_axes(stack, words.ndim)
     _check_broadcast("product", stack.shape[1:], words.shape)
@@ -187,9 +185,7 @@ def matmul(x: Any, matrix: Any, modulus: int | None = None) -> Shares:
         TypeError: a matrix that holds no integers.
     """
     stack, modulus, backend = _gather("matmul", x, _common_modulus("matmul", modulus, x))
-    if isinstance(matrix, Shares):
-        raise ArgumentTypeError("matmul: the second operand must be plaintext, got Shares")
-    words = reduce_integers(matrix, modulus, "matmul")
+    words = _plaintext("matmul", matrix, modulus)
     shape = stack.shape[1:]
     if not shape or not words.ndim:
         raise ArgumentValueError("matmul: operands must have at least one axis, got a 0-d")
@@ -206,6 +202,16 @@ def matmul(x: Any, matrix: Any, modulus: int | None = None) -> Shares:
     if len(shape) == 1:
         result = result[..., 0, :]
     return Shares(result[..., 0] if words.ndim == 1 else result, modulus, backend.name)
+
+
+def _plaintext(function: str, value: Any, modulus: int) -> Array:
+    """Return the second operand reduced; arrays in a tuple or list are shares, not plaintext."""
+    if isinstance(value, tuple | list) and any(hasattr(part, "dtype") for part in value):
+        raise ArgumentTypeError(
+            f"{function}: the second operand must be plaintext, "
+            f"got {type(value).__name__} of arrays"
+        )
+    return reduce_integers(value, modulus, function)
 
 
 def _common_modulus(function: str, modulus: int | None, *operands: Any) -> int | None:
@@ -246,6 +252,10 @@ def _check_share(function: str, share: Any, modulus: int, backend: Backend) -> A
     array = share
     if backend.is_host:
         if isinstance(share, int | np.integer | list):
+            if isinstance(share, list) and any(isinstance(part, np.ndarray) for part in share):
+                raise ArgumentTypeError(
+                    f"{function}: a share must be an array, got several in a list"
+                )
             array = np.array(share, dtype=object)
         elif not isinstance(share, np.ndarray):
             raise ArgumentTypeError(

@@ -93,7 +93,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _xor(options: argparse.Namespace) -> None:
     if options.plot and importlib.util.find_spec("matplotlib") is None:
-        raise ArgumentValueError("--plot needs matplotlib: pip install 'he-gpu[plot]'")
+        raise ArgumentValueError("--plot needs matplotlib: pip install '.[plot]'")
+    if options.plot and not options.plot.absolute().parent.is_dir():
+        raise ArgumentValueError(f"--plot: no directory for {options.plot}")
     x, y = he.encrypt(2, device=options.device), he.encrypt(5, device=options.device)
     total = he.add(x, y)
     cipher = {
@@ -181,7 +183,7 @@ def _info(options: argparse.Namespace) -> None:
         "cryptography": "pip install cryptography  # faster random words",
         "cupy-cuda13x": None,
         "cupy-cuda12x": None,
-        "matplotlib": "pip install 'he-gpu[plot]'  # loss curves",
+        "matplotlib": "pip install '.[plot]'  # loss curves",
     }.items():
         version = _version(package)
         if version:
@@ -214,7 +216,7 @@ def _bench(options: argparse.Namespace) -> None:
             )
     for package in ("pytest", "pytest_benchmark"):
         if importlib.util.find_spec(package) is None:
-            raise HeGpuError(f"{package} is not installed: pip install 'he-gpu[bench]'")
+            raise HeGpuError(f"{package} is not installed: pip install '.[bench]'")
     device = options.device
     if device == "auto":
         device = "cpu" if unavailable_reason("cuda") else "cuda"

@@ -5,13 +5,17 @@ The tree::
     HeGpuError
     |-- ArgumentValueError (ValueError)      a refused value
     |   |-- RangeError                       a number outside the range that the encoding holds
+    |   |-- IndexRangeError (IndexError)     an index outside its axis
+    |   |-- NotFittedError (AttributeError)  an estimator used before fit
     |   `-- UnknownDeviceError               a device name that means nothing
     |-- ArgumentTypeError (TypeError)        a refused type
     |   `-- SecretAccessError                a secret used where only a revealed value can stand
     |-- DeviceUnavailableError (RuntimeError)  a known device that this machine lacks
     |-- SessionClosedError (RuntimeError)    a session used after close()
     |-- ForkedProcessError (RuntimeError)    a generator used in a forked child
-    |-- EmulatorError (RuntimeError)         a kernel that the emulator caught misbehaving
+    |-- KernelSourceError (RuntimeError)     a kernel source that is missing or does not compile
+    |-- EmulatorError (RuntimeError)         a kernel that the emulator could not run
+    |   `-- KernelFaultError                 a kernel that broke a rule of CUDA
     `-- DivergenceError (ArithmeticError)    a training run whose revealed loss grew
     InsecureSeedWarning (UserWarning)        randomness that an outsider can repeat
 """
@@ -29,6 +33,14 @@ class ArgumentValueError(HeGpuError, ValueError):
 
 class RangeError(ArgumentValueError):
     """A number lies outside the range that its encoding or operation holds."""
+
+
+class IndexRangeError(ArgumentValueError, IndexError):
+    """An index lies outside its axis; Python's own protocols expect an IndexError."""
+
+
+class NotFittedError(ArgumentValueError, AttributeError):
+    """An estimator was used before fit."""
 
 
 class UnknownDeviceError(ArgumentValueError):
@@ -56,11 +68,49 @@ class ForkedProcessError(HeGpuError, RuntimeError):
 
 
 class EmulatorError(HeGpuError, RuntimeError):
-    """The emulator failed to build a kernel, or caught one breaking CUDA's rules."""
+    """The emulator could not run a kernel."""
+
+
+class KernelSourceError(HeGpuError, RuntimeError):
+    """A kernel source is missing, cannot be parsed or does not compile."""
+
+
+class KernelFaultError(EmulatorError):
+    """The emulator saw a kernel break a rule of CUDA.
+
+    Attributes:
+        kernel: name of the kernel.
+        block: index (x, y, z) of the block.
+        thread: index (x, y, z) of the thread inside the block.
+        reason: what happened, with file and line where there is one.
+    """
+
+    def __init__(
+        self,
+        kernel: str,
+        block: tuple[int, int, int],
+        thread: tuple[int, int, int],
+        reason: str,
+    ) -> None:
+        super().__init__(f"{kernel}: block {block}, thread {thread}: {reason}")
+        self.kernel = kernel
+        self.block = block
+        self.thread = thread
+        self.reason = reason
 
 
 class DivergenceError(HeGpuError, ArithmeticError):
-    """A revealed training loss rose above the first one."""
+    """A revealed training loss rose above the first one.
+
+    Attributes:
+        loss_curve: the losses revealed until then.
+        loss_steps: the steps that they belong to.
+    """
+
+    def __init__(self, message: str, loss_curve: list[float], loss_steps: list[int]):
+        super().__init__(message)
+        self.loss_curve = loss_curve
+        self.loss_steps = loss_steps
 
 
 class InsecureSeedWarning(UserWarning):

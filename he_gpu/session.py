@@ -129,7 +129,7 @@ class Session:
             TypeError: anything but real numbers; a SecretTensor.
             RuntimeError: the session is closed.
 
-        Error: half a unit of 2**-frac_bits.
+        Error: half a unit of 2**-frac_bits; integers beyond 2**53 are first rounded to float64.
         Cost: none online: the others' shares come from keys that they hold with the owner.
         Leaks: the shape.
         """
@@ -176,6 +176,7 @@ class Session:
     def close(self) -> None:
         """End the session: its tensors can be neither computed with nor revealed any more."""
         self._closed = True
+        self._scheme.expect(0)
 
     def check_open(self, function: str) -> None:
         """Raise SessionClosedError where the session is closed."""
@@ -240,8 +241,6 @@ def _party_names(parties: int | Sequence[str] | None, protocol: str) -> tuple[st
     if len(set(names)) != len(names):
         raise ArgumentValueError(f"Session: the parties' names must differ, got {names}")
     if len(names) < least or (protocol == "plain" and len(names) != 1):
-        raise ArgumentValueError(
-            f"Session: protocol {protocol!r} needs {'exactly 1' if least == 1 else 'at least 2'} "
-            f"parties, got {parties!r}"
-        )
+        needed = "exactly 1 party" if least == 1 else "at least 2 parties"
+        raise ArgumentValueError(f"Session: protocol {protocol!r} needs {needed}, got {parties!r}")
     return names

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from he_gpu.backend import Array
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError, SecretAccessError
+from he_gpu.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    IndexRangeError,
+    SecretAccessError,
+)
 from he_gpu.mpc import Masked
 from he_gpu.mpc.scheme import Operation
 from he_gpu.ring.fixedpoint import Factor, as_reals, decode, encode, encode_factor, word_bits
@@ -61,6 +66,7 @@ class SecretTensor:
     @property
     def shares(self) -> Array:
         """A copy of the share stack, uint64 of shape (parties, *shape), on the device."""
+        self.session.check_open("shares")
         return self._stack.astype(np.uint64)
 
     @property
@@ -80,7 +86,9 @@ class SecretTensor:
         """Return the tensor with permuted axes, reversed by default. Cost: none."""
         self.session.check_open("transpose")
         order = axes or tuple(reversed(range(self.ndim)))
-        if len(axes) == 1 and isinstance(axes[0], tuple | list):
+        if len(axes) == 1 and axes[0] is None:
+            order = tuple(reversed(range(self.ndim)))
+        elif len(axes) == 1 and isinstance(axes[0], tuple | list):
             order = tuple(axes[0])
         if len(order) != self.ndim:
             raise ArgumentValueError(f"transpose: {self.ndim} axes expected, got {order}")
@@ -120,7 +128,9 @@ class SecretTensor:
                 xp = self.session.backend.xp
                 stack = xp.stack([share[key] for share in self._stack])
         except IndexError as error:
-            raise _IndexError(f"indexing: {error}") from None
+            raise IndexRangeError(f"indexing: {error}") from None
+        except TypeError as error:
+            raise ArgumentTypeError(f"indexing: {error}") from None
         return self._like(stack)
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
@@ -147,6 +157,7 @@ class SecretTensor:
         return self._like(self.session.scheme.neg(self._stack))
 
     def __pos__(self) -> SecretTensor:
+        self.session.check_open("pos")
         return self
 
     def sum(
@@ -170,7 +181,7 @@ class SecretTensor:
 
         Range: the sum, unless count is a power of two, below 2**(k - 26 - frac_bits), so 2**22 by
             default; see `__mul__`.
-        Error: one unit of 2**-frac_bits.
+        Error: one unit of 2**-frac_bits, and 2**-24 relative unless count is a power of two.
         Cost: as multiplication by a public number.
         """
         axes = self._axes(range(self.ndim) if axis is None else axis, "mean")
@@ -269,22 +280,35 @@ class SecretTensor:
             return self
         return SecretTensor(self.session, self._stack, self.frac_bits, masked)
 
-    def scaled(self, factor: float) -> SecretTensor:
-        """Return self times a public real number, exactly and without a truncation.
+    def scaled(self, factor: float, frac_bits: int | None = None) -> SecretTensor:
+        """Return self times a public real number, with all or some of its fraction bits.
 
-        The factor keeps 24 significant bits and its exponent is added to the result's frac_bits,
-        to be dropped by the truncation of the next product. A masked tensor stays masked.
+        The factor keeps 24 significant bits and an exponent of its own, which by default is added
+        to the result's frac_bits, to be dropped by the truncation of the next product; a masked
+        tensor then stays masked.
+
+        Args:
+            factor: the number.
+            frac_bits: of the result; fewer than all are truncated.
 
         Raises:
-            ValueError: a factor that is not finite.
+            ValueError: a factor that is not finite; all fraction bits where they pass k - 3;
+                frac_bits out of range.
 
-        Cost: none.
+        Range: |x| < 2**(k - 26 - frac_bits) of x, so 2**22 by default.
+        Error: 2**-24 relative for the factor; one unit of 2**-frac_bits where bits are dropped.
+        Cost: none without frac_bits; else 1 round.
         """
         self.session.check_open("scaled")
         if np.ndim(factor) or isinstance(factor, str):
             raise ArgumentTypeError(f"scaled: factor must be a real number, got {factor!r}")
         mantissa, shift, _ = self._factor(factor, "scaled")
         word = self.session.backend.asarray(mantissa)
+        if frac_bits is not None:
+            drop = self._drop(self.frac_bits + shift, frac_bits, "scaled")
+            stack = self.session.scheme.mul_public(self._stack, word, drop)
+            return SecretTensor(self.session, stack, self.frac_bits + shift - drop)
+        _check_room(self.frac_bits + shift, self.session.modulus, "scaled")
         if self._masked is not None:
             scaled = self._masked.scaled(mantissa, self.session.backend, self.session.modulus)
             return SecretTensor(self.session, scaled.stack, self.frac_bits + shift, scaled)
@@ -298,16 +322,13 @@ class SecretTensor:
             ValueError: frac_bits negative or so large that no range is left, or so small that
                 k - 2 bits or more would be dropped.
 
+        Range: |x| < 2**(k - 2 - frac_bits), for the larger frac_bits of the two.
         Error: none for more bits; one unit of 2**-frac_bits for fewer.
         Cost: none for more bits; 1 round for fewer.
         """
         self.session.check_open("with_frac_bits")
-        limit = word_bits(self.session.modulus) - 2
         _check_integer(frac_bits, "with_frac_bits: frac_bits")
-        if not 0 <= frac_bits < limit:
-            raise ArgumentValueError(
-                f"with_frac_bits: frac_bits must be in [0, {limit}), got {frac_bits}"
-            )
+        _check_room(frac_bits, self.session.modulus, "with_frac_bits")
         if frac_bits >= self.frac_bits:
             return self._shifted(frac_bits)
         return self._rescale(
@@ -400,7 +421,7 @@ class SecretTensor:
             ) from None
 
     def _shifted(self, frac_bits: int) -> SecretTensor:
-        """Return the same values with more fraction bits."""
+        """Return the same values with more fraction bits, as checked by `_check_room`."""
         word = self._stack.dtype.type(2 ** (frac_bits - self.frac_bits))
         public = self.session.backend.asarray(np.asarray(word))
         stack = self.session.scheme.mul_public(self._stack, public)
@@ -502,8 +523,11 @@ class SecretTensor:
         return SecretTensor(self.session, stack, self.frac_bits + shift - drop)
 
 
-class _IndexError(ArgumentValueError, IndexError):
-    """An index out of range, as Python's own protocols expect it."""
+def _check_room(frac_bits: int, modulus: int, function: str) -> None:
+    """Refuse fraction bits that leave the word no bit for the value before them."""
+    limit = word_bits(modulus) - 2
+    if not 0 <= frac_bits < limit:
+        raise ArgumentValueError(f"{function}: frac_bits must be in [0, {limit}), got {frac_bits}")
 
 
 def _check_integer(value: Any, what: str) -> None:

@@ -164,7 +164,7 @@ def test_plot_without_matplotlib_names_the_extra(tmp_path, capsys, monkeypatch):
     )
     status, out, err = run(capsys, "xor", "--plot", str(tmp_path / "loss.png"))
     assert (status, out) == (2, "")
-    assert "pip install 'he-gpu[plot]'" in err
+    assert "pip install '.[plot]'" in err
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_plot_without_matplotlib_names_the_extra(tmp_path, capsys, monkeypatch):
     [
         (["--device", "gpu"], "device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'emulator'"),
         (["--parties", "1"], "needs at least 2 parties, got 1"),
-        (["--parties", "2", "--protocol", "plain"], "needs exactly 1 parties, got 2"),
+        (["--parties", "2", "--protocol", "plain"], "needs exactly 1 party, got 2"),
         (["--steps", "-1"], "n_steps must be at least 0, got -1"),
         (["--width", "0"], "width must be at least 1, got 0"),
         (["--log-every", "-1"], "log_every must be at least 0, got -1"),
@@ -393,4 +393,4 @@ def test_bench_without_pytest_names_the_extra(capsys, monkeypatch):
     )
     status, _, err = run(capsys, "bench")
     assert status == 2
-    assert "pytest_benchmark is not installed: pip install 'he-gpu[bench]'" in err
+    assert "pytest_benchmark is not installed: pip install '.[bench]'" in err

@@ -265,7 +265,7 @@ def test_too_few_parties(parties):
 
 @pytest.mark.parametrize("parties", [2, ("a", "b"), 0])
 def test_plain_has_one_party(parties):
-    with pytest.raises(he.errors.ArgumentValueError, match="needs exactly 1 parties, got"):
+    with pytest.raises(he.errors.ArgumentValueError, match="needs exactly 1 party, got"):
         he.Session(protocol="plain", parties=parties, device="cpu")
 
 

@@ -599,7 +599,7 @@ def plain_session():
         lambda s: s.share(2.0**29) * 2**16 + s.share(2.0**29) * 2**16,
         lambda s: -(s.share(2.0**29) * 2**16) - s.share(2.0**29) * 2**16,
         lambda s: s.share(2.0**29) * 2**16 + 2.0**45,
-        lambda s: s.share(2.0**20).scaled(0.1).scaled(0.1),
+        lambda s: s.share(2.0**29).scaled(0.1),
     ],
 )
 def test_plain_raises_where_a_value_leaves_its_range(overflow):
@@ -942,3 +942,12 @@ def test_repr_shows_no_value(additive):
     assert text == (
         "SecretTensor(shape=(2,), protocol='additive', modulus=2**64, frac_bits=16, device='cpu')"
     )
+
+
+def test_fraction_bits_that_leave_no_room_are_refused(additive):
+    x = additive.share(3.0)
+    with pytest.raises(ValueError, match=r"scaled: frac_bits must be in \[0, 62\), got 66"):
+        x.scaled(1 / 3).scaled(1 / 3)
+    with pytest.raises(ValueError, match=r"with_frac_bits: frac_bits must be in \[0, 62\)"):
+        x.with_frac_bits(62)
+    assert x.scaled(1e-9, 30).frac_bits == 30

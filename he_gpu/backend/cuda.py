@@ -18,7 +18,7 @@ from he_gpu.backend.launch import STATIC_SHARED_BYTES, KernelDevice
 from he_gpu.backend.loader import Kernel, Source
 from he_gpu.errors import ArgumentValueError, DeviceUnavailableError, UnknownDeviceError
 
-_INSTALL = "pip install 'he-gpu[cuda13]' (driver 580 or newer) or 'he-gpu[cuda12]'"
+_INSTALL = "pip install '.[cuda13]' (driver 580 or newer) or '.[cuda12]'"
 _OPTIONS = ("--std=c++17",)
 _NULL = np.uint64(0)
 

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend import loader
-from he_gpu.backend.faults import KernelSourceError
 from he_gpu.backend.loader import Defines, Kernel, Parameter, Source
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError, KernelSourceError
 
 # Limits of every architecture from sm_75 on.
 MAX_GRID = (2**31 - 1, 65535, 65535)

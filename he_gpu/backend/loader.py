@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from he_gpu.backend.faults import KernelSourceError
+from he_gpu.errors import KernelSourceError
 
 Defines = tuple[tuple[str, int], ...]
 

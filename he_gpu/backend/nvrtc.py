@@ -13,9 +13,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from he_gpu.backend.faults import KernelSourceError
 from he_gpu.backend.loader import Source
-from he_gpu.errors import DeviceUnavailableError
+from he_gpu.errors import DeviceUnavailableError, KernelSourceError
 
 #: Every architecture that each kernel must compile for.
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
@@ -143,7 +142,7 @@ def _check(status: int, function: str) -> None:
 
 @functools.cache
 def _library() -> ctypes.CDLL:
-    install = "pip install 'he-gpu[nvrtc]'"
+    install = "pip install '.[nvrtc]'"
     try:
         files = importlib.metadata.files(_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:

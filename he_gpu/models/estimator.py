@@ -11,13 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from he_gpu.errors import ArgumentValueError, HeGpuError
+from he_gpu.errors import ArgumentValueError, NotFittedError
 
 Self = TypeVar("Self", bound="Estimator")
-
-
-class NotFittedError(HeGpuError, ValueError, AttributeError):
-    """The estimator was used before fit."""
 
 
 class Estimator:
@@ -81,6 +77,10 @@ class Estimator:
 def r2_score(y: Any, predicted: Any) -> float:
     """Return the coefficient of determination, averaged over targets as scikit-learn does."""
     y, predicted = np.asarray(y, np.float64), np.asarray(predicted, np.float64)
+    if y.shape != predicted.shape:
+        raise ArgumentValueError(
+            f"score: y must have the predictions' shape {predicted.shape}, got {y.shape}"
+        )
     residual = np.asarray(((y - predicted) ** 2).sum(axis=0))
     spread = np.asarray(((y - y.mean(axis=0)) ** 2).sum(axis=0))
     exact = np.where(residual == 0, 1.0, 0.0)  # scikit-learn's value for a constant target

@@ -22,7 +22,6 @@ from he_gpu.tensor import SecretTensor
 
 GUARD_BITS = 8
 """Fraction bits that the weights carry beyond the session's, against rounding in 1000s of steps."""
-SMALLEST_SHARED_RATE = 2.0**-24
 
 
 class ReservoirRegressor(Estimator):
@@ -73,7 +72,9 @@ class ReservoirRegressor(Estimator):
         X = _matrix(X, "transform")
         seed = getattr(self, "_reservoir_seed", _checked_seed(self.random_state, "transform"))
         if seed is None:
-            raise ArgumentValueError("transform: random_state=None has no reservoir before fit")
+            raise ArgumentValueError(
+                "transform: random_state=None has no reservoir before fit on plaintext"
+            )
         expected = getattr(self, "n_features_in_", X.shape[1])
         if X.shape[1] != expected:
             raise ArgumentValueError(
@@ -99,15 +100,33 @@ class ReservoirRegressor(Estimator):
         Raises:
             ValueError: shapes that do not fit, numbers out of range, a learning rate that must
                 diverge (the message names the largest safe one).
-            ArithmeticError: a revealed loss above the first one.
+            ArithmeticError: a revealed loss above the first one; `loss_curve` and `loss_steps` of
+                the error have the losses.
 
-        Error: loss and predictions stay within the rounding of one unit of 2**-frac_bits per
-            truncation of those of float64 gradient descent.
-        Cost: 1 round to mask the features; 4 per step (n_targets * (width + n) words of masked
-            weights and residuals, and as many of masked products); 2 for each revealed loss.
+        A fit that raises leaves the model as it was.
+
+        Range: plaintext that could leave the word is refused. Of secret data nobody can check
+            that, with f = frac_bits, |F w - y| < 2**(54 - 2 f), that the sum of squares of the
+            residuals is below 2**(61 - 2 f) where losses are revealed, that features are below
+            2**(38 - f), and learning_rate |F.T e| below 2**(61 - f - g), where g is f plus the
+            zeros after the point of learning_rate in binary; beyond, results are wrong.
+        Error: features and residuals are rounded to 2**-f, weights to 2**-(f + 8) at each step, so
+            predictions also to some 2**-(f + 8) times the norm of a row of F.
+        Cost: 1 round to mask the features (3 where gradients are not bounded as below); 4 per step
+            (n_targets * (width + n) words of masked weights and residuals, and as many of masked
+            products); 2 for each revealed loss.
         Leaks: the losses at the logged steps. For plaintext X and y also whether their norms bound
             the gradient by 2**(38 - 2 frac_bits), which chooses the way its product is scaled.
         """
+        before = dict(vars(self))
+        try:
+            self._fit(X, y, session)
+        except BaseException:
+            self.__dict__ = before
+            raise
+        return self
+
+    def _fit(self, X: Any, y: Any, session: Session | None) -> None:
         rate, n_steps, log_every = self._checked_parameters()
         plain_X, plain_y = not isinstance(X, SecretTensor), not isinstance(y, SecretTensor)
         session, own = _choose_session(session, X, y)
@@ -117,12 +136,13 @@ class ReservoirRegressor(Estimator):
                 f"got {session.modulus}"
             )
         self.__dict__.pop("n_features_in_", None)
+        self._reservoir_seed = _checked_seed(self.random_state, "fit")
         if plain_X:
             X = _matrix(X, "fit")
-            seed = _checked_seed(self.random_state, "fit")
-            self._reservoir_seed = secrets.randbits(32) if seed is None else seed
             self.n_features_in_ = X.shape[1]
-            X = self.transform(X)
+            if self._reservoir_seed is None:
+                self._reservoir_seed = secrets.randbits(32)
+            X = _rounded(self.transform(X), session.frac_bits)
             _check_rate(X, rate)
         if plain_y:
             y = as_reals(y, "fit", "y")
@@ -133,16 +153,13 @@ class ReservoirRegressor(Estimator):
         F = session.share(X) if plain_X else X
         y = session.share(y) if plain_y else y
 
-        self._is_vector = y.ndim == 1
-        self._own_session = own
-        self.session_ = session
-        self.loss_curve_: list[float] = []
-        self.loss_steps_: list[int] = []
+        self.session_, self._own_session, self._is_vector = session, own, y.ndim == 1
         if self._is_vector:
             y = y.reshape(-1, 1)
-        w = self._descend(session, F, y, rate, bounded, n_steps, log_every)
+        losses = _Losses()
+        w = self._descend(session, F, y, rate, bounded, n_steps, log_every, losses)
         self.coef_ = w.reshape(-1) if self._is_vector else w.T
-        return self
+        self.loss_curve_, self.loss_steps_ = losses.values, losses.steps
 
     def _descend(
         self,
@@ -153,47 +170,28 @@ class ReservoirRegressor(Estimator):
         bounded: bool,
         n_steps: int,
         log_every: int,
+        losses: _Losses,
     ) -> SecretTensor:
         """Return the weights (width, n_targets) after n_steps of gradient descent."""
-        weight_bits = session.frac_bits + GUARD_BITS
-        step_bits = _step_bits(rate, session.frac_bits)
         F = F.masked()
         # The transposed features carry the learning rate. Where the gradient is small its
         # product with the unrounded rate fits the word, and the one mask serves; otherwise the
         # scaled features are first rounded to as many significant bits as the features have.
-        step_matrix = F.T.scaled(rate)
-        if not bounded:
-            step_matrix = step_matrix.with_frac_bits(step_bits).masked()
+        if bounded:
+            step_matrix = F.T.scaled(rate)
+        else:
+            step_matrix = F.T.scaled(rate, _step_bits(rate, session.frac_bits)).masked()
+        weight_bits = min(session.frac_bits + GUARD_BITS, step_matrix.frac_bits + session.frac_bits)
         w = session.share(np.zeros((F.shape[1], y.shape[1]))).with_frac_bits(weight_bits)
         with tqdm(total=n_steps, desc="training", unit="step", disable=None, leave=False) as bar:
             for step in session.steps(n_steps):
                 e = F.matmul(w) - y
                 if log_every and step % log_every == 0:
-                    self._log(step, e)
-                    bar.set_postfix(loss=f"{self.loss_curve_[-1]:.3e}")
+                    losses.reveal(step, e)
+                    bar.set_postfix(loss=f"{losses.values[-1]:.3e}")
                 w = w - step_matrix.matmul(e, frac_bits=weight_bits)
                 bar.update()
         return w
-
-    def _log(self, step: int, e: SecretTensor) -> None:
-        """Reveal the loss of a step, exactly as the residuals have it, and stop a divergence."""
-        column = e.reshape(-1, 1)
-        squares = column.T.matmul(column, frac_bits=2 * e.frac_bits)
-        loss = float(squares.reveal()[0, 0])
-        self.loss_curve_.append(loss)
-        self.loss_steps_.append(step)
-        noise = np.sqrt(e.size) * 8 * 2.0**-e.frac_bits
-        if loss < 0:
-            raise DivergenceError(
-                f"fit: loss {loss:.3e} at step {step} is negative: the data are out of range, or "
-                f"learning_rate {self.learning_rate} is too large"
-            )
-        if np.sqrt(loss) > np.sqrt(self.loss_curve_[0]) + noise:
-            raise DivergenceError(
-                f"fit: loss {loss:.3e} at step {step} is above the first, "
-                f"{self.loss_curve_[0]:.3e}; learning_rate {self.learning_rate} is too large "
-                "or the data are out of range"
-            )
 
     def predict(self, X: Any) -> Any:
         """Return predictions F w.
@@ -209,6 +207,8 @@ class ReservoirRegressor(Estimator):
             ValueError: not fitted, or shapes that do not fit.
             RuntimeError: fit's session is closed.
 
+        Range: |F w| < 2**(54 - 2 frac_bits), as in training.
+        Error: one unit of 2**-frac_bits, and that of features rounded to 2**-frac_bits.
         Cost: 1 round for the truncation; for secret features one more.
         Leaks: nothing; the ndarray is revealed.
         """
@@ -221,7 +221,10 @@ class ReservoirRegressor(Estimator):
                 )
             predicted = X @ w
         else:
-            predicted = self.transform(X) @ w
+            # Features as rounded as in training, so that |F w| has the range it had there.
+            frac_bits = w.session.frac_bits
+            whole = np.rint(np.ldexp(self.transform(X), frac_bits))
+            predicted = (whole @ w) * 2.0**-frac_bits
         return predicted.reveal() if self._own_session else predicted
 
     def score(self, X: Any, y: Any) -> float:
@@ -241,6 +244,46 @@ class ReservoirRegressor(Estimator):
             raise ArgumentValueError(f"fit: learning_rate must be > 0, got {self.learning_rate}")
         n_steps = _integer("n_steps", self.n_steps, 0)
         return float(rate), n_steps, _integer("log_every", self.log_every, 0)
+
+
+class _Losses:
+    """The revealed losses of one fit; a later one above the first ends it.
+
+    Attributes:
+        values: sums of squared residuals.
+        steps: the steps that they belong to.
+    """
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+        self.steps: list[int] = []
+
+    def reveal(self, step: int, e: SecretTensor) -> None:
+        """Open the loss of a step, exactly as the residuals have it."""
+        column = e.reshape(-1, 1)
+        loss = float(column.T.matmul(column, frac_bits=2 * e.frac_bits).reveal()[0, 0])
+        self.values.append(loss)
+        self.steps.append(step)
+        if loss < 0:
+            raise DivergenceError(
+                f"fit: loss {loss:.3e} at step {step} is negative: the data are out of range, or "
+                "learning_rate is too large",
+                self.values,
+                self.steps,
+            )
+        noise = np.sqrt(e.size) * 8 * 2.0**-e.frac_bits
+        if np.sqrt(loss) > np.sqrt(self.values[0]) + noise:
+            raise DivergenceError(
+                f"fit: loss {loss:.3e} at step {step} is above the first, {self.values[0]:.3e}: "
+                "learning_rate is too large, or the data are out of range or finer than frac_bits",
+                self.values,
+                self.steps,
+            )
+
+
+def _rounded(F: Array, frac_bits: int) -> Array:
+    """Return features as sharing rounds them."""
+    return np.ldexp(np.rint(np.ldexp(F, frac_bits)), -frac_bits)
 
 
 def _integer(name: str, value: Any, least: int) -> int:
@@ -328,7 +371,8 @@ def _check_ranges(F: Array, y: Array, rate: float, frac_bits: int, log_every: in
     size = float(np.sqrt((y**2).sum(axis=0).max(initial=0.0)))
     gradient = size * float(np.sqrt((F**2).sum(axis=0).max(initial=0.0)))
     factor_bits = FACTOR_BITS[64]
-    exact = gradient < 2.0 ** (62 - 2 * frac_bits - factor_bits) and rate > SMALLEST_SHARED_RATE
+    rate_bits = factor_bits - int(np.frexp(rate)[1])
+    exact = gradient < 2.0 ** (62 - 2 * frac_bits - factor_bits) and frac_bits + rate_bits < 62
     ranges = [("the norm of y", size, 60 - 2 * frac_bits - GUARD_BITS)]
     if log_every:
         ranges.append(("the sum of squares of y", float((y**2).sum()), 61 - 2 * frac_bits))

@@ -140,8 +140,7 @@ class Additive(Scheme):
         if operation == "mul":
             z = self.backend.beaver_combine(d, y, a, e, c)
         else:
-            z = self.backend.matmul(d, y, self.modulus, add=c)
-            z = self.backend.matmul(a, e, self.modulus, add=z)
+            z = self.backend.matmul_pair(d, y, a, e, self.modulus, add=c)
         if not drop:
             return z
         masked = self._channel.exchange([self.backend.reconstruct(z, self.modulus)], self.modulus)[

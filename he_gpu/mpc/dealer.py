@@ -48,7 +48,6 @@ class Correlation(NamedTuple):
     Attributes:
         a: mask of the left operand, unless it brought its own.
         b: mask of the right operand, likewise.
-        a_handle: what the dealer knows of a, where it is made to be kept.
         c: shares of a * b or a @ b, minus the truncation's mask where there is one.
         low: shares of what undoes the mask, see `definition.protocol.truncation_parts`.
         top: likewise.

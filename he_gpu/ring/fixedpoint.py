@@ -51,6 +51,8 @@ def as_reals(values: Any, function: str, argument: str) -> Array:
         ArgumentTypeError: complex numbers, strings, objects.
         ArgumentValueError: NaN, infinity, or lists of unequal lengths.
     """
+    if isinstance(values, np.ma.MaskedArray):
+        raise ArgumentTypeError(f"{function}: {argument} is a masked array; fill it first")
     try:
         array = np.asarray(to_host(values))
     except ValueError as error:

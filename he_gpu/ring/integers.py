@@ -46,6 +46,8 @@ def reduce_integers(values: Any, modulus: int, function: str) -> Array:
         ArgumentValueError: lists of unequal lengths.
     """
     values = to_host(values)
+    if isinstance(values, np.ma.MaskedArray):
+        raise ArgumentTypeError(f"{function}: a masked array; fill it first")
     if not isinstance(values, np.ndarray | np.generic):
         # Through objects, because NumPy turns lists of large ints into floats.
         try:
@@ -55,6 +57,8 @@ def reduce_integers(values: Any, modulus: int, function: str) -> Array:
     dtype = word_dtype(modulus)
     if values.dtype == object:
         for value in values.flat:
+            if isinstance(value, list | tuple):
+                raise ArgumentValueError(f"{function}: lists of unequal lengths")
             if not isinstance(value, int | np.integer):
                 raise ArgumentTypeError(
                     f"{function}: integers expected, got {type(value).__name__} {value!r}"

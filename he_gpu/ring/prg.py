@@ -15,6 +15,8 @@ import threading
 import warnings
 from typing import Any, NoReturn
 
+import numpy as np
+
 from he_gpu.backend import Array, Backend, Stream
 from he_gpu.backend.definition.prg import WORDS_PER_BLOCK, n_keystream_words
 from he_gpu.errors import (
@@ -140,8 +142,10 @@ class KeyRing(_Unique):
         super().__init__()
         if seed is None:
             self._secret = os.urandom(KEY_BYTES)
-        elif isinstance(seed, bool) or not isinstance(seed, int):
-            raise ArgumentTypeError(f"seed must be None or an int, got {type(seed).__name__}")
+        elif isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise ArgumentTypeError(
+                f"Session: seed must be None or an int, got {type(seed).__name__}"
+            )
         else:
             warnings.warn(
                 "seed= makes every share and mask repeatable by whoever knows the seed: "
@@ -149,7 +153,7 @@ class KeyRing(_Unique):
                 InsecureSeedWarning,
                 stacklevel=3,
             )
-            self._secret = hashlib.sha256(b"he_gpu insecure seed %d" % seed).digest()
+            self._secret = hashlib.sha256(f"he_gpu insecure seed {int(seed):x}".encode()).digest()
         self._labels: set[str] = set()
 
     def prg(self, label: str, backend: Backend) -> Prg:

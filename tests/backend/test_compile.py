@@ -6,7 +6,7 @@ import re
 import pytest
 
 from he_gpu.backend import loader, nvrtc
-from he_gpu.backend.faults import KernelSourceError
+from he_gpu.errors import KernelSourceError
 
 pytestmark = pytest.mark.usefixtures("require_nvrtc")
 

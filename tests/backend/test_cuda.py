@@ -59,6 +59,8 @@ class Record:
         record = self
 
         class Device:
+            compute_capability = ("75", "120")[index]
+
             def __enter__(self):
                 self.before, record.current = record.current, index
 
@@ -103,7 +105,7 @@ def cupy(monkeypatch, without_cache):
 
 def test_without_cupy_the_install_command_is_named(monkeypatch, without_cache):
     monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: None)
-    assert "pip install 'he-gpu[cuda13]'" in cuda.probe(0)
+    assert "pip install '.[cuda13]'" in cuda.probe(0)
     with pytest.raises(DeviceUnavailableError, match=r"cuda:1: CuPy is not installed"):
         cuda.Cuda("cuda:1")
 
@@ -154,6 +156,10 @@ def test_what_reaches_cupy(cupy):
     assert first[4:] == (0, 0, 1)
     assert second[4:] == (big, big, 1)
     assert cupy.sources == [SOURCE.text]
+
+
+def test_the_architecture_is_two_numbers(cupy):
+    assert [cuda.Cuda(name).compute_capability for name in ("cuda", "cuda:1")] == [(7, 5), (12, 0)]
 
 
 def test_an_array_of_another_device_is_refused(cupy):

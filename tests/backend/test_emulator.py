@@ -12,8 +12,13 @@ import pytest
 import he_gpu
 from he_gpu.backend import emulator, launch, loader
 from he_gpu.backend.emulator import Emulator, build
-from he_gpu.backend.faults import KernelFaultError, KernelSourceError
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError, EmulatorError
+from he_gpu.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    EmulatorError,
+    KernelFaultError,
+    KernelSourceError,
+)
 
 pytestmark = pytest.mark.usefixtures("require_emulator")
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from he_gpu.backend import loader
-from he_gpu.backend.faults import KernelSourceError
+from he_gpu.errors import KernelSourceError
 
 HEADERS = {
     "a.cuh": '#pragma once\n#include "b.cuh"\ntypedef int a_t;\n',

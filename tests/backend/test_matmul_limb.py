@@ -1,6 +1,7 @@
 """The product on byte limbs equals the definition and Python's integers, at the digits' edges."""
 
 import itertools
+import os
 import re
 
 import numpy as np
@@ -204,6 +205,7 @@ def test_slices_begin_anywhere(kernel_device, modulus):
         (np.s_[::2, :33], np.s_[:33, ::3]),
         (np.s_[:65, 2:42], np.s_[40:, 2:80]),
         (np.s_[:65, :38:2], np.s_[60:79, ::-1]),
+        (np.s_[:64, :38:2], np.s_[:76:4, :80:2]),  # steps are even, but no words are neighbours
         (np.s_[3:4, :80], np.s_[:, 5:6]),
     )
     for left, right in cuts:
@@ -237,6 +239,18 @@ def test_a_block_strides_over_batches_and_pieces(order, modulus, monkeypatch):
     device = emulator.Emulator(order=order, seed=6)
     a, b = some_words(rng, (5, 70, 100), modulus), some_words(rng, (5, 100, 65), modulus)
     check(device, a, b, modulus, add=some_words(rng, (5, 1, 65), modulus))
+
+
+@pytest.mark.usefixtures("require_emulator", "limbs")
+@pytest.mark.parametrize("modulus", [501337, RING_64])  # results overlap words, or only planes
+def test_batches_of_a_block_do_not_race(modulus, monkeypatch):
+    if "address" in os.environ.get("HE_GPU_EMULATOR_SANITIZERS", ""):
+        pytest.skip("this process has AddressSanitizer, which does not join the race detector")
+    monkeypatch.setattr(launcher, "MAX_GRID", (2**31 - 1, 1, 1))
+    rng = np.random.default_rng(10)
+    device = emulator.Emulator(order="random", seed=10, sanitizers="thread")
+    a, b = some_words(rng, (3, 130, 70), modulus), some_words(rng, (3, 70, 66), modulus)
+    check(device, a, b, modulus)
 
 
 @pytest.mark.usefixtures("limbs")

@@ -10,7 +10,7 @@ import pytest
 
 from he_gpu.backend import loader, nvrtc
 from he_gpu.backend.emulator import Emulator
-from he_gpu.backend.faults import KernelFaultError
+from he_gpu.errors import KernelFaultError
 
 LANE = np.arange(32)
 GROUP, IN_GROUP = LANE // 4, LANE % 4

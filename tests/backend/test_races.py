@@ -10,8 +10,7 @@ import pytest
 from he_gpu.backend import emulator, loader
 from he_gpu.backend.device import matmul as launcher
 from he_gpu.backend.emulator import Emulator
-from he_gpu.backend.faults import KernelFaultError
-from he_gpu.errors import ArgumentValueError
+from he_gpu.errors import ArgumentValueError, KernelFaultError
 
 pytestmark = pytest.mark.usefixtures("require_emulator")
 

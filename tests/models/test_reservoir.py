@@ -144,10 +144,10 @@ def test_predictions_of_unseen_samples(quick_device):
         assert plain.shape == secret.shape == (7, 2)
         plain, secret = plain.reveal(), secret.reveal()
     F = model.transform(unseen)
-    # Public features have 24 significant bits of their largest, secret ones 16 fraction bits;
-    # then one truncation, to the weights' 24 fraction bits or to the session's 16.
+    # Features are rounded to 16 fraction bits, public ones too; then one truncation, to the
+    # weights' 24 fraction bits or to the session's 16.
     reach = np.abs(weights).sum(axis=0)
-    assert np.all(np.abs(plain - F @ weights) <= reach * F.max() * 2.0**-24 + 2.0**-24)
+    assert np.all(np.abs(plain - F @ weights) <= reach * 2.0**-17 + 2.0**-24)
     assert np.all(np.abs(secret - F @ weights) <= reach * 2.0**-17 + 2.0**-16)
 
 

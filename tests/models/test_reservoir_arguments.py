@@ -76,8 +76,8 @@ def test_a_session_of_its_own_gives_plain_predictions():
     assert not model.session_.closed
     assert model.session_.protocol == "additive"
     F, w = model.transform(X), model.coef_.reveal()
-    # The public features have 24 significant bits, and one truncation follows.
-    tolerance = F.max() * np.abs(w).sum() * 2.0**-24 + 2.0**-24
+    # The features are rounded to 16 fraction bits, and one truncation to 24 follows.
+    tolerance = np.abs(w).sum() * 2.0**-17 + 2.0**-24
     np.testing.assert_allclose(predicted, F @ w, rtol=0, atol=tolerance)
 
 
@@ -283,11 +283,49 @@ class TestLearningRate:
         with pytest.raises(DivergenceError, match=r"loss .* at step \d+ is above") as caught:
             model.fit(session.share(F), session.share(Y))
         assert isinstance(caught.value, ArithmeticError)
-        assert f"at step {model.loss_steps_[-1]} " in str(caught.value)
-        assert len(model.loss_steps_) < 20
-        assert model.loss_curve_[-1] > model.loss_curve_[0]
+        assert f"at step {caught.value.loss_steps[-1]} " in str(caught.value)
+        assert len(caught.value.loss_steps) < 20
+        assert caught.value.loss_curve[-1] > caught.value.loss_curve[0]
+        assert not hasattr(model, "loss_curve_")
 
     def test_zero_features_accept_any_rate(self, session):
         model = small(learning_rate=1e3).fit(np.zeros((4, 2)), Y)
         np.testing.assert_array_equal(model.coef_.reveal(), np.zeros(8))
         assert model.loss_curve_ == [2.0, 2.0, 2.0]
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was(session):
+    model = small(random_state=None).fit(X, Y)
+    before = model.predict(X).reveal()
+    with pytest.raises(RangeError):
+        model.fit(X, Y * 1e9)
+    np.testing.assert_allclose(model.predict(X).reveal(), before, rtol=0, atol=2.0**-23)
+
+
+def test_a_fit_on_secret_features_takes_the_reservoir_of_its_parameters(session):
+    model = small(random_state=0).fit(X, Y)
+    model.set_params(random_state=1)
+    F = small(random_state=1).transform(X)
+    model.fit(session.share(F), session.share(Y))
+    np.testing.assert_array_equal(model.transform(X), F)
+
+
+def test_predictions_of_large_weights(session):
+    # |w| sums to more than 2^14 here: features of 24 bits times weights of 24 would leave the word.
+    model = he.ReservoirRegressor(log_every=0).fit(X, Y * 5e5)
+    w = model.coef_.reveal()
+    assert np.abs(w).sum() > 2**14
+    expected = model.transform(X) @ w
+    bound = np.abs(w).sum() * 2.0**-17 + 2.0**-16
+    np.testing.assert_allclose(model.predict(X).reveal(), expected, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("shape", [(2,), (4, 1)])
+def test_score_refuses_targets_of_another_shape(session, shape):
+    with pytest.raises(ArgumentValueError, match="score: y must have the predictions' shape"):
+        small().fit(X, Y).score(X, np.zeros(shape))
+
+
+def test_few_fraction_bits_leave_fewer_guard_bits():
+    with he.Session(frac_bits=6, device="cpu") as s:
+        he.ReservoirRegressor(width=1, learning_rate=1.0, n_steps=2).fit([[0.1]], [0.5], session=s)

@@ -6,7 +6,7 @@ import pytest
 import he_gpu as he
 from he_gpu.errors import ArgumentValueError
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'he-gpu[test]'")
+pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install '.[test]'")
 
 from sklearn.base import clone, is_regressor
 from sklearn.exceptions import NotFittedError

@@ -146,10 +146,8 @@ def matmul_pair(
     Returns:
         (..., m, n) words in [0, modulus), with the batch dimensions of all four.
     """
-    batch = np.broadcast_shapes(*(array.shape[:-2] for array in (a, b, a2, b2)))
-    first = np.broadcast_to(a, (*batch, *a.shape[-2:]))
-    product = matmul(first, b, modulus, add=matmul(a2, b2, modulus), out=out)
-    return product if add is None else add_mod(product, add, modulus, out=product)
+    total = add_mod(matmul(a, b, modulus), matmul(a2, b2, modulus), modulus, out=out)
+    return total if add is None else add_mod(total, add, modulus, out=total)
 
 
 def _check_bits(words: Array, bits: int) -> None:

@@ -17,7 +17,6 @@ Array = Any
 
 RING_64 = 2**64
 RING_32 = 2**32
-MAX_MODULUS = 2**63
 
 
 def word_dtype(modulus: int) -> np.dtype[Any]:

@@ -21,9 +21,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from he_gpu.backend.faults import KernelSourceError
 from he_gpu.backend.loader import Kernel, Source
-from he_gpu.errors import ArgumentValueError, EmulatorError
+from he_gpu.errors import ArgumentValueError, EmulatorError, KernelSourceError
 
 #: As g++ names them. `thread` is its instrumentation with the runtime of races.h, which knows
 #: CUDA's order, so it needs no library, no process of its own, and its reports are faults.

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend.emulator import build
-from he_gpu.backend.faults import KernelFaultError
 from he_gpu.backend.launch import KernelDevice
 from he_gpu.backend.loader import Kernel, Source
 from he_gpu.errors import (
@@ -25,6 +24,7 @@ from he_gpu.errors import (
     ArgumentValueError,
     DeviceUnavailableError,
     EmulatorError,
+    KernelFaultError,
 )
 
 ORDERS = ("forward", "reverse", "random")
