@@ -20,7 +20,7 @@ FIGURES = ROOT / "docs" / "figures"
 README = ROOT / "README.md"
 BEGIN = "<!-- bench/report.py writes from here -->"
 END = "<!-- to here -->"
-TITLES = ("job", "time", "rate", "of the roof", "against the same in the clear")
+TITLES = ("job", "time", "rate", "of the roof", "times a baseline of the same run")
 STYLE = {
     "svg.hashsalt": "he_gpu",
     "svg.fonttype": "none",
@@ -39,12 +39,12 @@ def load(folder=RESULTS):
     return sorted(found, key=lambda result: (result["environment"]["device"], result["suite"]))
 
 
-def rows(results, suite=None, **facts):
-    """The rows of a suite, or of all, whose facts have these values."""
+def rows(results, suite=None, without=None, **facts):
+    """The rows of a suite, or of all but one, whose facts have these values."""
     return [
         row
         for result in results
-        if suite in (None, result["suite"])
+        if suite in (None, result["suite"]) and result["suite"] != without
         for row in result["rows"]
         if all(row.get(key) == value for key, value in facts.items())
     ]
@@ -215,7 +215,7 @@ def time_against_size(device, results):
     ticks = sorted({n for points in lines.values() for n, _ in points})
     axes.set_xticks(ticks, [str(n) for n in ticks])
     axes.xaxis.minorticks_off()
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")
     return figure
 
 
@@ -223,7 +223,7 @@ def ratio_against_plaintext(device, results):
     """How many times the plaintext job each headline row takes."""
     bars = [
         (f"{row['name']}\nagainst {label}", baseline["ratio"])
-        for row in rows(results, headline=True)
+        for row in rows(results, headline=True, without="crypten")
         for label, baseline in list(row["baselines"].items())[:1]
     ]
     if not bars:

@@ -88,7 +88,7 @@ def test_the_table_of_made_results():
         "**`cpu`**: a processor, 2 cores; Python 3.11; NumPy 2; openblas 1; commit abc, def; "
         "2026-01-02.",
         "",
-        "| job | time | rate | of the roof | against the same in the clear |",
+        "| job | time | rate | of the roof | times a baseline of the same run |",
         "|---|---:|---:|---:|---|",
         "| large | 500 ms | 20.0 GOP/s | 80% | 7.00 x float64 product |",
         "| XOR | 500 ms |  |  | 20.0 x float64 product |",
@@ -96,7 +96,7 @@ def test_the_table_of_made_results():
         "**`cuda`**: a GPU; a processor, 2 cores; driver 580; CuPy 14; CUDA 13000; Python 3.11; "
         "NumPy 2; openblas 1; commit abc; 2026-01-02.",
         "",
-        "| job | time | rate | of the roof | against the same in the clear |",
+        "| job | time | rate | of the roof | times a baseline of the same run |",
         "|---|---:|---:|---:|---|",
         "| XOR | 500 ms |  |  | 40.0 x float64 product |",
     ]

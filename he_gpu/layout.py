@@ -1,0 +1,179 @@
+"""How a secret array is laid out: shape, axes, indexing, and what a secret refuses to be.
+
+Layer: tensor, above mpc. Everything here is local and costs nothing; no arithmetic. Never reads a
+secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import numpy as np
+
+from he_gpu.backend import Array
+from he_gpu.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    IndexRangeError,
+    SecretAccessError,
+)
+from he_gpu.mpc import Masked
+from he_gpu.ring.fixedpoint import word_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from he_gpu.session import Session
+
+Self = TypeVar("Self", bound="Layout")
+
+
+class Layout:
+    """A share stack with its session, fraction bits and shape; `SecretTensor` computes on it.
+
+    Attributes:
+        session: the session that holds the shares.
+        frac_bits: fraction bits of the encoding.
+        shape: of the secret array.
+        ndim: number of its axes.
+    """
+
+    __slots__ = ("_masked", "_stack", "frac_bits", "ndim", "session", "shape")
+
+    __array_ufunc__ = None  # NumPy and CuPy leave `array + tensor` to the tensor
+
+    def __init__(
+        self, session: Session, stack: Array, frac_bits: int, masked: Masked | None = None
+    ):
+        self.session = session
+        self.frac_bits = frac_bits
+        self.shape: tuple[int, ...] = stack.shape[1:]
+        self.ndim = len(self.shape)
+        self._stack = stack
+        self._masked = masked
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape))
+
+    @property
+    def shares(self) -> Array:
+        """A copy of the share stack, uint64 of shape (parties, *shape), on the device."""
+        self.session.check_open("shares")
+        return self._stack.astype(np.uint64)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether products reuse a mask that was opened before; see `masked`."""
+        return self._masked is not None
+
+    @property
+    def T(self: Self) -> Self:  # noqa: N802 - NumPy's name
+        """The tensor with its axes reversed; a masked matrix stays masked. Cost: none."""
+        if self._masked is not None and self.ndim == 2:
+            masked = self._masked.transposed()
+            return type(self)(self.session, masked.stack, self.frac_bits, masked)
+        return self.transpose()
+
+    def transpose(self: Self, *axes: int) -> Self:
+        """Return the tensor with permuted axes, reversed by default. Cost: none."""
+        self.session.check_open("transpose")
+        order = axes or tuple(reversed(range(self.ndim)))
+        if len(axes) == 1 and axes[0] is None:
+            order = tuple(reversed(range(self.ndim)))
+        elif len(axes) == 1 and isinstance(axes[0], tuple | list):
+            order = tuple(axes[0])
+        if len(order) != self.ndim:
+            raise ArgumentValueError(f"transpose: {self.ndim} axes expected, got {order}")
+        normal = self._axes(order, "transpose")
+        return self._like(self._stack.transpose(0, *(axis + 1 for axis in normal)))
+
+    def reshape(self: Self, *shape: Any) -> Self:
+        """Return the elements in another shape; one length may be -1. Cost: none."""
+        self.session.check_open("reshape")
+        if len(shape) == 1 and isinstance(shape[0], tuple | list):
+            shape = tuple(shape[0])
+        try:
+            view = np.broadcast_to(np.empty((), np.bool_), self.shape).reshape(shape)
+        except (ValueError, TypeError) as error:
+            raise ArgumentValueError(f"reshape: {error}") from None
+        return self._like(self._stack.reshape(self._stack.shape[0], *view.shape))
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentTypeError("len: a 0-d tensor has no length")
+        return self.shape[0]
+
+    def __iter__(self: Self) -> Iterator[Self]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self: Self, key: Any) -> Self:
+        """Index with public integers, slices, ellipses, None, integer or boolean arrays."""
+        self.session.check_open("indexing")
+        parts = key if isinstance(key, tuple) else (key,)
+        if any(isinstance(part, Layout) for part in parts):
+            raise SecretAccessError("indexing: a secret index is not supported; reveal() it first")
+        try:
+            if all(_is_basic(part) for part in parts):
+                behind_parties = (slice(None), *parts)
+                stack = self._stack[behind_parties]
+            else:  # share by share, because an index array may move the axis that it replaces
+                xp = self.session.backend.xp
+                stack = xp.stack([share[key] for share in self._stack])
+        except IndexError as error:
+            raise IndexRangeError(f"indexing: {error}") from None
+        except TypeError as error:
+            raise ArgumentTypeError(f"indexing: {error}") from None
+        return self._like(stack)
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise ArgumentTypeError("a SecretTensor is immutable: its mask belongs to one value")
+
+    def __repr__(self) -> str:
+        session = self.session
+        return (
+            f"{type(self).__name__}(shape={self.shape}, protocol={session.protocol!r}, "
+            f"modulus=2**{word_bits(session.modulus)}, frac_bits={self.frac_bits}, "
+            f"device={session.device!r})"
+        )
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise SecretAccessError(
+            "a SecretTensor has no public value or comparison; call reveal() first, which shows "
+            "it to every party"
+        )
+
+    __array__ = __bool__ = __float__ = __int__ = __index__ = __complex__ = __hash__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
+    __reduce_ex__ = __contains__ = _refuse
+
+    def _like(self: Self, stack: Array) -> Self:
+        return type(self)(self.session, stack, self.frac_bits)
+
+    def _axes(self, axes: Any, function: str) -> tuple[int, ...]:
+        """Return axes as distinct non-negative numbers."""
+        given = tuple(axes) if isinstance(axes, tuple | list | range) else (axes,)
+        for axis in given:
+            check_integer(axis, f"{function}: axis")
+            if not -self.ndim <= axis < self.ndim:
+                raise ArgumentValueError(
+                    f"{function}: axis must be in [{-self.ndim}, {self.ndim}), got {axis}"
+                )
+        normal = tuple(int(axis) % self.ndim for axis in given)
+        if len(set(normal)) != len(normal):
+            raise ArgumentValueError(f"{function}: axes must differ, got {axes}")
+        return normal
+
+
+def check_integer(value: Any, what: str) -> None:
+    """Refuse what is no integer, naming what it was meant for."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise ArgumentTypeError(f"{what} must be an integer, got {type(value).__name__}")
+
+
+def _is_basic(part: Any) -> bool:
+    """Tell whether one part of an index is an integer, a slice, an ellipsis or a new axis."""
+    if isinstance(part, bool):  # NumPy takes it for a mask
+        return False
+    return part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
