@@ -1,10 +1,10 @@
-"""Secret products and their truncation: 20 million of them, each off by less than a unit."""
+"""Secret products and their truncation: 200 million of them, each off by less than a unit."""
 
 import numpy as np
 
 import he_gpu as he
 
-PRODUCTS = 20_000_000
+PRODUCTS = 200_000_000
 CHUNK = 500_000
 FRAC_BITS = 16
 LARGEST_FACTOR = 1000
