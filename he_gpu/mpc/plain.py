@@ -13,7 +13,6 @@ import numpy as np
 from he_gpu.backend import Array, Backend
 from he_gpu.channel import Cost
 from he_gpu.errors import RangeError
-from he_gpu.mpc.masked import Masked
 from he_gpu.mpc.scheme import Operation, Scheme
 from he_gpu.ring.fixedpoint import decode, word_bits
 
@@ -60,8 +59,6 @@ class Plain(Scheme):
 
         Error: none for drop = 0; else half a unit.
         """
-        x = x.stack if isinstance(x, Masked) else x
-        y = y.stack if isinstance(y, Masked) else y
         self._check(operation, getattr(np, _NUMPY[operation])(self._real(x), self._real(y)))
         product = getattr(self.backend, operation)(x, y, self.modulus)
         return self._round(product, drop) if drop else product
