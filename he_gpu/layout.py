@@ -73,7 +73,7 @@ class Layout:
         """The tensor with its axes reversed; a masked matrix stays masked. Cost: none."""
         if self._masked is not None and self.ndim == 2:
             masked = self._masked.transposed()
-            return type(self)(self.session, masked.stack, self.frac_bits, masked)
+            return type(self)(self.session, masked.stack.words, self.frac_bits, masked)
         return self.transpose()
 
     def transpose(self: Self, *axes: int) -> Self:

@@ -168,6 +168,7 @@ class SecretTensor(Layout):
         """Return the same secret, masked and opened once for use in many products.
 
         The other operand of each product still gets a fresh mask. `T` of the result is masked too.
+        Matrix products keep the digits of the operand, some 1.5 times the memory of its shares.
 
         Cost: 1 round; each party sends its words to the others.
         Leaks: nothing.
@@ -211,7 +212,7 @@ class SecretTensor(Layout):
         _check_room(self.frac_bits + shift, self.session.modulus, "scaled")
         if self._masked is not None:
             scaled = self._masked.scaled(mantissa, self.session.backend, self.session.modulus)
-            return SecretTensor(self.session, scaled.stack, self.frac_bits + shift, scaled)
+            return SecretTensor(self.session, scaled.stack.words, self.frac_bits + shift, scaled)
         stack = self.session.scheme.mul_public(self._stack, word)
         return SecretTensor(self.session, stack, self.frac_bits + shift)
 

@@ -1,32 +1,34 @@
 // Matrices in batches as kernels of matrix products take them, and where results go.
 //
-// Every matrix has a step in words for batch, row and column: transposes, slices and
-// repeated operands (step 0) need no copy.
+// Every matrix has a step in words for party, batch, row and column: transposes, slices and
+// repeated operands (step 0) need no copy. Products of the parties of a batch make one result:
+// their sum. Where each party has a result of its own, parties are batches.
 #pragma once
 #include "primitives.cuh"
 
 template <class W>
 struct Factor {
     const W* data;
-    i64 batch_step, row_step, column_step;
+    i64 party_step, batch_step, row_step, column_step;
 
-    __device__ __forceinline__ const W* matrix(u64 batch) const {
-        return data + static_cast<i64>(batch) * batch_step;
+    __device__ __forceinline__ const W* matrix(u64 party, u64 batch) const {
+        return data + (static_cast<i64>(party) * party_step + static_cast<i64>(batch) * batch_step);
     }
     __device__ __forceinline__ i64 offset(u64 row, u64 column) const {
         return static_cast<i64>(row) * row_step + static_cast<i64>(column) * column_step;
     }
 };
 
-// One product a b: a (batches, m, k), b (batches, k, n). A launch sums two of them; the
-// second may have k = 0.
-template <class W>
+// One product a b: a (parties, batches, m, k), b (parties, batches, k, n). A launch sums two of
+// them; the second may have k = 0. A: what a's memory holds, words or what was made of them.
+template <class W, class A = W>
 struct Product {
-    Factor<W> a, b;
+    Factor<A> a;
+    Factor<W> b;
     u64 k;
 };
 
-// Where results go, and what is added to them.
+// Where results go, (batches, m, n), and what every party adds to them.
 template <class W>
 struct Result {
     Factor<W> add;
@@ -34,6 +36,7 @@ struct Result {
         W* data;
         i64 batch_step, row_step, column_step;
     } out;
+    u64 parties;
 
     // Not `first`: adds to the word that this thread stored before.
     template <class Ring>
@@ -45,7 +48,10 @@ struct Result {
         if (!first) {
             word = ring.add(word, *place);
         } else if (add.data) {
-            word = ring.add(word, add.matrix(batch)[add.offset(row, column)]);
+#pragma unroll 1
+            for (u64 party = 0; party < parties; party++) {
+                word = ring.add(word, add.matrix(party, batch)[add.offset(row, column)]);
+            }
         }
         *place = word;
     }

@@ -126,6 +126,17 @@ __device__ __forceinline__ void copy_tile(P* parts, const Lines<W>& lines, u32 s
     copy_share<SIDE, ALONG_DEPTH, false>(parts, lines, step, k);
 }
 
+// Starts the copies of a tile's planes that were cut before. Nothing lies beyond their edges.
+template <u32 BYTES>
+__device__ __forceinline__ void copy_planes(u8* planes, const u8* kept) {
+    static_assert(BYTES % (16 * THREADS) == 0, "each thread copies as much");
+#pragma unroll
+    for (u32 i = 0; i < BYTES / (16 * THREADS); i++) {
+        const u32 place = 16 * (i * THREADS + threadIdx.x);
+        copy_async_16(planes + place, kept + place, true);
+    }
+}
+
 template <class P>
 struct alignas(2 * sizeof(P)) Chunk {
     P part[2];

@@ -2,9 +2,10 @@
 //
 // A block of 256 threads makes ROWS x 64 results in steps of 32 along the depth
 // (limb_staging.cuh). Planes are double: while one set is multiplied, the next is cut.
-// Words are single: once cut, the copies of the step after begin. Half of the warps
-// multiply before they cut, the others cut first, so that the tensor cores of each quarter
-// of a multiprocessor always have a warp.
+// Words are single: once cut, the copies of the step after begin. Planes of a that were cut
+// before (cut_planes) come along with the words of b, a step earlier than planes that are cut
+// here, so there are three sets of them. Half of the warps multiply before they cut, the others
+// cut first, so that the tensor cores of each quarter of a multiprocessor always have a warp.
 // Sums of a diagonal (digits i of a and j of b with i + j = d) stay in registers as 32-bit
 // numbers until the end, where sum d weighs 256^d.
 #pragma once
@@ -26,10 +27,13 @@ struct LimbPlan {
     static constexpr u32 WARPS_DOWN = ROWS / 32, WARP_COLUMNS = COLUMNS * WARPS_DOWN / 8;
     static constexpr u32 LEFT_PLANE = ROWS * DEPTH, RIGHT_PLANE = COLUMNS * DEPTH;
     static constexpr u32 LEFT_BYTES = Left::COUNT * LEFT_PLANE;
-    static constexpr u32 PLANE_BYTES = LEFT_BYTES + Right::COUNT * RIGHT_PLANE;
-    // Behind the planes: the parts of words that are cut, of a and then of b.
-    static constexpr u32 LEFT_PARTS = 2 * PLANE_BYTES;
-    static constexpr u32 RIGHT_PARTS = LEFT_PARTS + ROWS * DEPTH * sizeof(typename Left::Part);
+    static constexpr u32 RIGHT_BYTES = Right::COUNT * RIGHT_PLANE;
+    // The sets of a's planes, those of b's, the parts of words that are cut, of a and of b.
+    static constexpr u32 LEFT_SETS = Left::KEPT ? 3 : 2;
+    static constexpr u32 RIGHT_PLANES = LEFT_SETS * LEFT_BYTES;
+    static constexpr u32 LEFT_PARTS = RIGHT_PLANES + 2 * RIGHT_BYTES;
+    static constexpr u32 RIGHT_PARTS =
+        LEFT_PARTS + (Left::KEPT ? 0 : ROWS * DEPTH * sizeof(typename Left::Part));
     static constexpr u32 STAGING_BYTES =
         RIGHT_PARTS + COLUMNS * DEPTH * sizeof(typename Right::Part);
     // In the end the results take their place, two spare words in each row.
@@ -38,6 +42,12 @@ struct LimbPlan {
     static constexpr u32 SHARED_BYTES =
         STAGING_BYTES > RESULT_BYTES ? STAGING_BYTES : RESULT_BYTES;
     static_assert(SHARED_BYTES <= 99 * 1024, "what a block gets on sm_86, sm_89 and sm_120");
+
+    // Where the planes of a step lie.
+    __device__ static constexpr u32 left_planes(u32 step) { return step % LEFT_SETS * LEFT_BYTES; }
+    __device__ static constexpr u32 right_planes(u32 step) {
+        return RIGHT_PLANES + step % 2 * RIGHT_BYTES;
+    }
 
     // The largest magnitude that one step of depth adds to a diagonal.
     __device__ static constexpr u64 largest(u32 diagonal) {
@@ -132,19 +142,26 @@ __device__ __forceinline__ u64 word_of_sum(ResidueProducts ring, u64 sum) {
     return (rest & ~negative) | (ring.neg(rest) & negative);
 }
 
-// The tile of a block in one batch, and its place in the sequence of DEPTH-wide steps.
+// A place in the sequence of DEPTH-wide steps: those of `first` and of `second` for a party, and
+// so on for the next.
+struct Position {
+    u32 party, step;
+};
+
+// The tile of a block in one batch.
 template <class Plan>
 struct LimbTile {
     typedef typename Plan::Word W;
     typedef typename Plan::Left::Part LeftPart;
     typedef typename Plan::Right::Part RightPart;
-    Product<W> first, second;
+    typedef Product<W, typename Plan::Left::Stored> Pair;
+    Pair first, second;
     typename Plan::Left left_digits;
     typename Plan::Right right_digits;
     u8* shared;
     u32 m, n, batch, row, column;
 
-    __device__ __forceinline__ LimbTile(const Product<W>& first_, const Product<W>& second_,
+    __device__ __forceinline__ LimbTile(const Pair& first_, const Pair& second_,
                                         const typename Plan::Left& left_digits_,
                                         const typename Plan::Right& right_digits_, u8* shared_,
                                         u64 m_, u64 n_)
@@ -168,18 +185,24 @@ struct LimbTile {
     __device__ __forceinline__ u32 first_steps() const {
         return static_cast<u32>((first.k + DEPTH - 1) / DEPTH);
     }
-    __device__ __forceinline__ u32 steps() const {
-        const u32 steps = first_steps() + static_cast<u32>((second.k + DEPTH - 1) / DEPTH);
+    __device__ __forceinline__ u32 party_steps() const {
+        return first_steps() + static_cast<u32>((second.k + DEPTH - 1) / DEPTH);
+    }
+    __device__ __forceinline__ u32 steps(u64 parties) const {
+        const u32 steps = party_steps() * static_cast<u32>(parties);
         return steps != 0 ? steps : 1;  // of zeros
     }
-    __device__ __forceinline__ Product<W> product(u32 step) const {
-        return step < first_steps() ? first : second;
+    __device__ __forceinline__ void advance(Position& at) const {
+        if (++at.step == party_steps()) at.step = 0, at.party++;
     }
-    __device__ __forceinline__ Lines<W> left(const Product<W>& p) const {
-        return Lines<W>(p.a.matrix(batch), p.a.row_step, p.a.column_step, row, m);
+    __device__ __forceinline__ Pair product(Position at) const {
+        return at.step < first_steps() ? first : second;
     }
-    __device__ __forceinline__ Lines<W> right(const Product<W>& p) const {
-        return Lines<W>(p.b.matrix(batch), p.b.column_step, p.b.row_step, column, n);
+    __device__ __forceinline__ Lines<W> left(const Pair& p, u32 party) const {
+        return Lines<W>(p.a.matrix(party, batch), p.a.row_step, p.a.column_step, row, m);
+    }
+    __device__ __forceinline__ Lines<W> right(const Pair& p, u32 party) const {
+        return Lines<W>(p.b.matrix(party, batch), p.b.column_step, p.b.row_step, column, n);
     }
     __device__ __forceinline__ LeftPart* left_parts() const {
         return reinterpret_cast<LeftPart*>(shared + Plan::LEFT_PARTS);
@@ -188,52 +211,61 @@ struct LimbTile {
         return reinterpret_cast<RightPart*>(shared + Plan::RIGHT_PARTS);
     }
 
-    __device__ __forceinline__ void copy(u32 step) const {
-        const Product<W> p = product(step);
-        const u32 own_step = step < first_steps() ? step : step - first_steps();
-        if (p.a.column_step == 1) {
-            copy_tile<Plan::ROWS, true>(left_parts(), left(p), own_step, p.k);
+    // Starts the copies of step number `step`, which is at `at`.
+    __device__ __forceinline__ void copy(Position at, u32 step) const {
+        const Pair p = product(at);
+        const u32 own_step = at.step < first_steps() ? at.step : at.step - first_steps();
+        if constexpr (Plan::Left::KEPT) {
+            copy_planes<Plan::LEFT_BYTES>(
+                shared + Plan::left_planes(step),
+                p.a.matrix(at.party, batch) + p.a.offset(row / Plan::ROWS, own_step));
+        } else if (p.a.column_step == 1) {
+            copy_tile<Plan::ROWS, true>(left_parts(), left(p, at.party), own_step, p.k);
         } else {
-            copy_tile<Plan::ROWS, false>(left_parts(), left(p), own_step, p.k);
+            copy_tile<Plan::ROWS, false>(left_parts(), left(p, at.party), own_step, p.k);
         }
         if (p.b.row_step == 1) {
-            copy_tile<Plan::COLUMNS, true>(right_parts(), right(p), own_step, p.k);
+            copy_tile<Plan::COLUMNS, true>(right_parts(), right(p, at.party), own_step, p.k);
         } else {
-            copy_tile<Plan::COLUMNS, false>(right_parts(), right(p), own_step, p.k);
+            copy_tile<Plan::COLUMNS, false>(right_parts(), right(p, at.party), own_step, p.k);
         }
         copy_async_commit();
     }
 
-    __device__ __forceinline__ void cut(u32 step, u8* planes) const {
+    // Waits for its copies, and makes planes of words.
+    __device__ __forceinline__ void cut(Position at, u32 step) const {
         copy_async_wait<0>();
-        const Product<W> p = product(step);
-        if (p.a.column_step == 1) {
-            cut_share<Plan::ROWS, true>(left_digits, left_parts(), planes);
+        const Pair p = product(at);
+        u8* const left_planes = shared + Plan::left_planes(step);
+        u8* const right_planes = shared + Plan::right_planes(step);
+        if constexpr (Plan::Left::KEPT) {
+            // There are planes already.
+        } else if (p.a.column_step == 1) {
+            cut_share<Plan::ROWS, true>(left_digits, left_parts(), left_planes);
         } else {
-            cut_share<Plan::ROWS, false>(left_digits, left_parts(), planes);
+            cut_share<Plan::ROWS, false>(left_digits, left_parts(), left_planes);
         }
         if (p.b.row_step == 1) {
-            cut_share<Plan::COLUMNS, true>(right_digits, right_parts(), planes + Plan::LEFT_BYTES);
+            cut_share<Plan::COLUMNS, true>(right_digits, right_parts(), right_planes);
         } else {
-            cut_share<Plan::COLUMNS, false>(right_digits, right_parts(), planes + Plan::LEFT_BYTES);
+            cut_share<Plan::COLUMNS, false>(right_digits, right_parts(), right_planes);
         }
     }
 };
 
-// Sums the steps from `step` to `end` of a tile, at least one.
+// Sums the steps from `step` to `end` of a tile, at least one. at: of `step`, then of `end`.
 template <class Plan>
 __device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbTile<Plan>& tile,
-                                          u32 step, u32 end) {
+                                          Position& at, u32 step, u32 end) {
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const u32 warp_row = warp % Plan::WARPS_DOWN * 32;
     const u32 warp_column = warp / Plan::WARPS_DOWN * Plan::WARP_COLUMNS;
     const u32 left_row = place_in_plane(warp_row + lane % 16, lane / 16 * 16);
     const u32 right_line = warp_column + lane / 16 * 8 + lane % 8;
-    const u32 right_row = Plan::LEFT_BYTES + place_in_plane(right_line, lane / 8 % 2 * 16);
+    const u32 right_row = place_in_plane(right_line, lane / 8 % 2 * 16);
     const bool busy = tile.row + warp_row < tile.m && tile.column + warp_column < tile.n;
     block_barrier();  // the results before are still being read
-    tile.copy(step);
-    u32 cut_here = 0;
+    tile.copy(at, step);
     u32 next = step;
 #pragma unroll 1
     do {
@@ -241,16 +273,16 @@ __device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbT
 #pragma unroll 1
         for (u32 phase = 0; phase < 2; phase++) {
             if (phase == warp / 4) {
-                const u8* const planes = tile.shared + (Plan::PLANE_BYTES - cut_here);
                 if (busy && next != step) {
-                    warp_sums.multiply(planes + left_row, planes + right_row);
+                    warp_sums.multiply(tile.shared + (Plan::left_planes(next - 1) + left_row),
+                                       tile.shared + (Plan::right_planes(next - 1) + right_row));
                 }
             } else if (next < end) {
-                tile.cut(next, tile.shared + cut_here);
-                if (next + 1 < end) tile.copy(next + 1);
+                tile.cut(at, next);
+                tile.advance(at);
+                if (next + 1 < end) tile.copy(at, next + 1);
             }
         }
-        cut_here = Plan::PLANE_BYTES - cut_here;
     } while (next++ < end);
 }
 
@@ -291,13 +323,14 @@ __device__ __forceinline__ void multiply_limbs(Ring ring, LimbTile<Plan> tile,
                                                u64 batches) {
     constexpr u32 PIECE = Plan::piece(BITS);
     for (tile.batch = blockIdx.y; tile.batch < batches; tile.batch += gridDim.y) {
-        const u32 steps = tile.steps();
+        const u32 steps = tile.steps(result.parties);
+        Position at = {0, 0};
         u32 step = 0;
         do {
             const u32 end = steps - step > PIECE ? step + PIECE : steps;
             WarpSums<Plan> warp_sums;
             warp_sums.clear();
-            sum_steps(warp_sums, tile, step, end);
+            sum_steps(warp_sums, tile, at, step, end);
             store_sums(warp_sums, ring, tile, result, step == 0);
             step = end;
         } while (step < steps);

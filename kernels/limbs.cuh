@@ -29,6 +29,8 @@ template <class W, class P, u32 N>
 struct Digits {
     typedef W Word;
     typedef P Part;
+    typedef W Stored;  // what the operand's memory holds
+    static constexpr bool KEPT = false;
     static constexpr u32 COUNT = N;
     static constexpr bool LOW_UNSIGNED = false;
     // The largest magnitude of digit i.
@@ -87,6 +89,13 @@ struct Bytes8 : Digits<u64, u32, 1> {
         transpose_bytes(x, bytes);
         limbs[0] = bytes[0];
     }
+};
+
+// Digits that were cut before, and are kept in planes.
+template <class D>
+struct KeptDigits : D {
+    typedef u8 Stored;
+    static constexpr bool KEPT = true;
 };
 
 // Residues of q <= 256^N, N <= 3.

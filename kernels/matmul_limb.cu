@@ -19,17 +19,22 @@
 #include "limb_tiles.cuh"
 
 extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u64(
-    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
-    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
-    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
-    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
-    u64 k, u64 k2) {
-    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {
-        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
-    const Result<u64> result = {{add, add_batch, add_row, add_column},
-                                {out, out_batch, out_row, out_column}};
+    const u64* __restrict__ a, i64 a_party, i64 a_batch, i64 a_row, i64 a_column,
+    const u64* __restrict__ b, i64 b_party, i64 b_batch, i64 b_row, i64 b_column,
+    const u64* __restrict__ a2, i64 a2_party, i64 a2_batch, i64 a2_row, i64 a2_column,
+    const u64* __restrict__ b2, i64 b2_party, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_party, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 parties,
+    u64 m, u64 n, u64 k, u64 k2) {
+    const Product<u64> first = {{a, a_party, a_batch, a_row, a_column},
+                                {b, b_party, b_batch, b_row, b_column},
+                                k};
+    const Product<u64> second = {{a2, a2_party, a2_batch, a2_row, a2_column},
+                                 {b2, b2_party, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_party, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column},
+                                parties};
     DYNAMIC_SHARED(u8, shared);
     typedef LimbPlan<Digits64, Digits64, 8, 64> Plan;
     const LimbTile<Plan> tile(first, second, {}, {}, shared, m, n);
@@ -37,17 +42,22 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u64(
 }
 
 extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b2_ring_u64(
-    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
-    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
-    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
-    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
-    u64 k, u64 k2) {
-    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {
-        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
-    const Result<u64> result = {{add, add_batch, add_row, add_column},
-                                {out, out_batch, out_row, out_column}};
+    const u64* __restrict__ a, i64 a_party, i64 a_batch, i64 a_row, i64 a_column,
+    const u64* __restrict__ b, i64 b_party, i64 b_batch, i64 b_row, i64 b_column,
+    const u64* __restrict__ a2, i64 a2_party, i64 a2_batch, i64 a2_row, i64 a2_column,
+    const u64* __restrict__ b2, i64 b2_party, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_party, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 parties,
+    u64 m, u64 n, u64 k, u64 k2) {
+    const Product<u64> first = {{a, a_party, a_batch, a_row, a_column},
+                                {b, b_party, b_batch, b_row, b_column},
+                                k};
+    const Product<u64> second = {{a2, a2_party, a2_batch, a2_row, a2_column},
+                                 {b2, b2_party, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_party, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column},
+                                parties};
     DYNAMIC_SHARED(u8, shared);
     typedef LimbPlan<Digits64, Bytes16, 8, 64> Plan;
     const LimbTile<Plan> tile(first, second, {}, {}, shared, m, n);
@@ -55,17 +65,22 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b2_ring_u64(
 }
 
 extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b1_ring_u64(
-    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
-    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
-    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
-    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
-    u64 k, u64 k2) {
-    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {
-        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
-    const Result<u64> result = {{add, add_batch, add_row, add_column},
-                                {out, out_batch, out_row, out_column}};
+    const u64* __restrict__ a, i64 a_party, i64 a_batch, i64 a_row, i64 a_column,
+    const u64* __restrict__ b, i64 b_party, i64 b_batch, i64 b_row, i64 b_column,
+    const u64* __restrict__ a2, i64 a2_party, i64 a2_batch, i64 a2_row, i64 a2_column,
+    const u64* __restrict__ b2, i64 b2_party, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_party, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 parties,
+    u64 m, u64 n, u64 k, u64 k2) {
+    const Product<u64> first = {{a, a_party, a_batch, a_row, a_column},
+                                {b, b_party, b_batch, b_row, b_column},
+                                k};
+    const Product<u64> second = {{a2, a2_party, a2_batch, a2_row, a2_column},
+                                 {b2, b2_party, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_party, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column},
+                                parties};
     DYNAMIC_SHARED(u8, shared);
     typedef LimbPlan<Digits64, Bytes8, 8, 64> Plan;
     const LimbTile<Plan> tile(first, second, {}, {}, shared, m, n);
@@ -73,17 +88,22 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_b1_ring_u64(
 }
 
 extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u32(
-    const u32* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u32* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u32* __restrict__ a2, i64 a2_batch, i64 a2_row,
-    i64 a2_column, const u32* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
-    const u32* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
-    u32* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
-    u64 k, u64 k2) {
-    const Product<u32> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u32> second = {
-        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
-    const Result<u32> result = {{add, add_batch, add_row, add_column},
-                                {out, out_batch, out_row, out_column}};
+    const u32* __restrict__ a, i64 a_party, i64 a_batch, i64 a_row, i64 a_column,
+    const u32* __restrict__ b, i64 b_party, i64 b_batch, i64 b_row, i64 b_column,
+    const u32* __restrict__ a2, i64 a2_party, i64 a2_batch, i64 a2_row, i64 a2_column,
+    const u32* __restrict__ b2, i64 b2_party, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u32* __restrict__ add, i64 add_party, i64 add_batch, i64 add_row, i64 add_column,
+    u32* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 parties,
+    u64 m, u64 n, u64 k, u64 k2) {
+    const Product<u32> first = {{a, a_party, a_batch, a_row, a_column},
+                                {b, b_party, b_batch, b_row, b_column},
+                                k};
+    const Product<u32> second = {{a2, a2_party, a2_batch, a2_row, a2_column},
+                                 {b2, b2_party, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u32> result = {{add, add_party, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column},
+                                parties};
     DYNAMIC_SHARED(u8, shared);
     typedef LimbPlan<Digits32, Digits32, 4, 128> Plan;
     const LimbTile<Plan> tile(first, second, {}, {}, shared, m, n);
@@ -91,17 +111,22 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_ring_u32(
 }
 
 extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_mod_u64(
-    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
-    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
-    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
-    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
-    u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
-    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {
-        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
-    const Result<u64> result = {{add, add_batch, add_row, add_column},
-                                {out, out_batch, out_row, out_column}};
+    const u64* __restrict__ a, i64 a_party, i64 a_batch, i64 a_row, i64 a_column,
+    const u64* __restrict__ b, i64 b_party, i64 b_batch, i64 b_row, i64 b_column,
+    const u64* __restrict__ a2, i64 a2_party, i64 a2_batch, i64 a2_row, i64 a2_column,
+    const u64* __restrict__ b2, i64 b2_party, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_party, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 parties,
+    u64 m, u64 n, u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
+    const Product<u64> first = {{a, a_party, a_batch, a_row, a_column},
+                                {b, b_party, b_batch, b_row, b_column},
+                                k};
+    const Product<u64> second = {{a2, a2_party, a2_batch, a2_row, a2_column},
+                                 {b2, b2_party, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_party, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column},
+                                parties};
     DYNAMIC_SHARED(u8, shared);
     const ResidueProducts ring(shift, divisor, inverse);
     const DigitsMod<3> digits(ring.modulus);
@@ -111,17 +136,22 @@ extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_mod_u64(
 }
 
 extern "C" __global__ __launch_bounds__(256, 1) void matmul_limb_m2_mod_u64(
-    const u64* __restrict__ a, i64 a_batch, i64 a_row, i64 a_column, const u64* __restrict__ b,
-    i64 b_batch, i64 b_row, i64 b_column, const u64* __restrict__ a2, i64 a2_batch, i64 a2_row,
-    i64 a2_column, const u64* __restrict__ b2, i64 b2_batch, i64 b2_row, i64 b2_column,
-    const u64* __restrict__ add, i64 add_batch, i64 add_row, i64 add_column,
-    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 m, u64 n,
-    u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
-    const Product<u64> first = {{a, a_batch, a_row, a_column}, {b, b_batch, b_row, b_column}, k};
-    const Product<u64> second = {
-        {a2, a2_batch, a2_row, a2_column}, {b2, b2_batch, b2_row, b2_column}, k2};
-    const Result<u64> result = {{add, add_batch, add_row, add_column},
-                                {out, out_batch, out_row, out_column}};
+    const u64* __restrict__ a, i64 a_party, i64 a_batch, i64 a_row, i64 a_column,
+    const u64* __restrict__ b, i64 b_party, i64 b_batch, i64 b_row, i64 b_column,
+    const u64* __restrict__ a2, i64 a2_party, i64 a2_batch, i64 a2_row, i64 a2_column,
+    const u64* __restrict__ b2, i64 b2_party, i64 b2_batch, i64 b2_row, i64 b2_column,
+    const u64* __restrict__ add, i64 add_party, i64 add_batch, i64 add_row, i64 add_column,
+    u64* __restrict__ out, i64 out_batch, i64 out_row, i64 out_column, u64 batches, u64 parties,
+    u64 m, u64 n, u64 k, u64 k2, u32 shift, u64 divisor, u64 inverse) {
+    const Product<u64> first = {{a, a_party, a_batch, a_row, a_column},
+                                {b, b_party, b_batch, b_row, b_column},
+                                k};
+    const Product<u64> second = {{a2, a2_party, a2_batch, a2_row, a2_column},
+                                 {b2, b2_party, b2_batch, b2_row, b2_column},
+                                 k2};
+    const Result<u64> result = {{add, add_party, add_batch, add_row, add_column},
+                                {out, out_batch, out_row, out_column},
+                                parties};
     DYNAMIC_SHARED(u8, shared);
     const ResidueProducts ring(shift, divisor, inverse);
     const DigitsMod<2> digits(ring.modulus);

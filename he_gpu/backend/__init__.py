@@ -6,11 +6,13 @@ Layer: the lowest but for ``kernels/``; CuPy is imported here and nowhere else. 
 
 from he_gpu.backend.definition.sharing import Stream
 from he_gpu.backend.definition.words import Array, word_dtype
+from he_gpu.backend.kept import Kept
 from he_gpu.backend.registry import Backend, get_backend, to_host, unavailable_reason
 
 __all__ = [
     "Array",
     "Backend",
+    "Kept",
     "Stream",
     "get_backend",
     "to_host",

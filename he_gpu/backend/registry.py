@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend import cpu, cuda, emulator
-from he_gpu.backend.definition import elementwise, matmul, prg, protocol, sharing
+from he_gpu.backend.definition import bits, elementwise, matmul, prg, protocol, sharing
 from he_gpu.backend.definition.words import Array
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import matmul as device_matmul
@@ -50,6 +50,18 @@ class Backend:
     truncate_finish: Callable[..., Array]
     split: Callable[..., None]
     split_truncated: Callable[..., None]
+    bit_planes: Callable[..., Array]
+    bit_words: Callable[..., Array]
+    carry_leaves: Callable[..., Array]
+    equal_leaves: Callable[..., Array]
+    carry_open: Callable[..., Array]
+    carry_combine: Callable[..., Array]
+    and_open: Callable[..., Array]
+    and_combine: Callable[..., Array]
+    xor_open: Callable[..., Array]
+    split_bits: Callable[..., None]
+    bit_shares: Callable[..., Array]
+    bit_times_word: Callable[..., Array]
 
     def __init__(self, name: str, xp: ModuleType, operations: Mapping[str, Callable[..., Any]]):
         self.name = name
@@ -86,6 +98,20 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
             "truncate_finish",
         ),
         sharing: ("split", "split_truncated"),
+        bits: (
+            "bit_planes",
+            "bit_words",
+            "carry_leaves",
+            "equal_leaves",
+            "carry_open",
+            "carry_combine",
+            "and_open",
+            "and_combine",
+            "xor_open",
+            "split_bits",
+            "bit_shares",
+            "bit_times_word",
+        ),
     }.items()
     for name in names
 }
@@ -145,6 +171,7 @@ def _make(device: str) -> Backend:
             "uniform": cpu.uniform,
             "split": partial(sharing.split, uniform=cpu.uniform),
             "split_truncated": partial(sharing.split_truncated, uniform=cpu.uniform),
+            "split_bits": partial(bits.split_bits, uniform=cpu.uniform),
         }
         return Backend("cpu", np, _DEFINITIONS | fast)
     launcher = emulator.device() if device == "emulator" else cuda.device(device)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from he_gpu.backend import Array, Backend, word_dtype
+from he_gpu.backend import Array, Backend, Kept, word_dtype
 from he_gpu.channel import Cost, LocalChannel
 from he_gpu.mpc.dealer import Dealer, DealerMask
 from he_gpu.mpc.masked import Masked
@@ -94,7 +94,8 @@ class Additive(Scheme):
         """
         mask, handle = self._dealer.mask(x.shape[1:])
         partial = self.backend.open_masked(x, mask)
-        return Masked(x, mask, self._channel.exchange([partial], self.modulus)[0], handle)
+        opened = self._channel.exchange([partial], self.modulus)[0]
+        return Masked(Kept(x), Kept(mask), Kept(opened), handle)
 
     def product(
         self, operation: Operation, x: Array | Masked, y: Array | Masked, drop: int
@@ -128,24 +129,17 @@ class Additive(Scheme):
         if not isinstance(y, Masked):
             partials.append(self.backend.open_masked(y, b))
         opened = iter(self._channel.exchange(partials, self.modulus) if partials else ())
-        if isinstance(x, Masked):
-            d, a = x.opened, x.mask
-        else:
-            d = next(opened)
-        if isinstance(y, Masked):
-            e, y = y.opened, y.stack
-        else:
-            e = next(opened)
+        d, a = (x.opened, x.mask) if isinstance(x, Masked) else (next(opened), a)
+        e, y = (y.opened, y.stack) if isinstance(y, Masked) else (next(opened), y)
         # d y + a e + c = (x - a) y + a (y - b) + a b = x y, less the truncation's mask.
-        if operation == "mul":
-            z = self.backend.beaver_combine(d, y, a, e, c)
+        if operation == "matmul":
+            z = self.backend.matmul_pair(d, y, a, e, self.modulus, add=c, total=drop > 0)
         else:
-            z = self.backend.matmul_pair(d, y, a, e, self.modulus, add=c)
+            d, y, a, e = (v.words if isinstance(v, Kept) else v for v in (d, y, a, e))
+            z = self.backend.beaver_combine(d, y, a, e, c, total=drop > 0)
         if not drop:
             return z
-        masked = self._channel.exchange([self.backend.reconstruct(z, self.modulus)], self.modulus)[
-            0
-        ]
+        masked = self._channel.exchange([z], self.modulus)[0]
         return self.backend.truncate_finish(masked, low, top, drop, self.lead)
 
     def truncate(self, x: Array, drop: int) -> Array:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from he_gpu.backend import Array, Backend, word_dtype
+from he_gpu.backend import Array, Backend, Kept, word_dtype
 from he_gpu.ring import KeyRing
 
 BULK_BYTES = 2**21
@@ -27,17 +27,17 @@ class DealerMask:
     """What the dealer knows of a mask.
 
     Attributes:
-        total: the mask itself.
+        total: the mask itself, (*shape).
         name: what tells it from every other mask; a view of a mask is named after it.
     """
 
     __slots__ = ("name", "total")
 
-    def __init__(self, total: Array, name: Hashable = None):
+    def __init__(self, total: Kept, name: Hashable = None):
         self.total = total
         self.name = next(_numbers) if name is None else name
 
-    def view(self, total: Array, *change: Hashable) -> DealerMask:
+    def view(self, total: Kept, *change: Hashable) -> DealerMask:
         """Return the mask of a view, equal in name wherever mask and change are equal."""
         return DealerMask(total, (self.name, *change))
 
@@ -100,7 +100,7 @@ class Dealer:
         """Return shares of a uniform mask to keep, and the dealer's handle to it."""
         stack = self._draw(1, shape)
         total = self._backend.reconstruct(stack, self._modulus)
-        return self._by_call(stack)[0], DealerMask(total[0])
+        return self._by_call(stack)[0], DealerMask(Kept(total[0]))
 
     def truncation(self, shape: tuple[int, ...], drop: int) -> tuple[Array, Array, Array]:
         """Return shares of minus a mask, and the parts that undo it; see `Correlation`."""
@@ -133,6 +133,8 @@ class Dealer:
         def make(n: int) -> tuple[Any, ...]:
             a, a_total = self._operand(left, n)
             b, b_total = self._operand(right, n)
+            if operation == "mul":
+                a_total, b_total = a_total.words, b_total.words
             c_total = getattr(self._backend, operation)(a_total, b_total, self._modulus)
             if isinstance(left, DealerMask) and isinstance(right, DealerMask):
                 c_total = self._backend.xp.broadcast_to(c_total, (n, *c_total.shape))
@@ -166,11 +168,11 @@ class Dealer:
         self._pools[key] = zip(*make(n), strict=True)
         return next(self._pools[key])
 
-    def _operand(self, mask: DealerMask | tuple[int, ...], n: int) -> tuple[Any, Array]:
+    def _operand(self, mask: DealerMask | tuple[int, ...], n: int) -> tuple[Any, Kept]:
         if isinstance(mask, DealerMask):
             return [None] * n, mask.total
         stack = self._draw(n, mask)
-        return self._by_call(stack), self._backend.reconstruct(stack, self._modulus)
+        return self._by_call(stack), Kept(self._backend.reconstruct(stack, self._modulus))
 
     def _split(self, total: Array) -> Array:
         """Return shares of words that the dealer knows: (n, *shape) -> (n_parties, n, *shape)."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from he_gpu.backend import Array, Backend
+from he_gpu.backend import Array, Backend, Kept
 from he_gpu.mpc.dealer import DealerMask
 
 
 class Masked(NamedTuple):
     """A secret x with its mask a and the opened difference d = x - a.
+
+    What a device makes of these for its matrix products is made once, see `Kept`.
 
     Attributes:
         stack: (parties, *shape), the shares of x.
@@ -24,35 +26,40 @@ class Masked(NamedTuple):
         handle: what the dealer knows of a.
     """
 
-    stack: Array
-    mask: Array
-    opened: Array
+    stack: Kept
+    mask: Kept
+    opened: Kept
     handle: DealerMask
 
     def transposed(self) -> Masked:
         """Return the same operand with its last two axes swapped."""
         return Masked(
-            self.stack.swapaxes(-1, -2),
-            self.mask.swapaxes(-1, -2),
-            self.opened.swapaxes(-1, -2),
-            self.handle.view(self.handle.total.swapaxes(-1, -2), "transposed"),
+            self.stack.transposed(),
+            self.mask.transposed(),
+            self.opened.transposed(),
+            self.handle.view(self.handle.total.transposed(), "transposed"),
         )
 
     def reshaped(self, *shape: int) -> Masked:
         """Return the same operand in another shape."""
+        parties = self.stack.shape[0]
         return Masked(
-            self.stack.reshape(self.stack.shape[0], *shape),
-            self.mask.reshape(self.mask.shape[0], *shape),
-            self.opened.reshape(shape),
-            self.handle.view(self.handle.total.reshape(shape), "reshaped", shape),
+            Kept(self.stack.words.reshape(parties, *shape)),
+            Kept(self.mask.words.reshape(parties, *shape)),
+            Kept(self.opened.words.reshape(shape)),
+            self.handle.view(Kept(self.handle.total.words.reshape(shape)), "reshaped", shape),
         )
 
     def scaled(self, factor: Array, backend: Backend, modulus: int) -> Masked:
         """Return the operand times a public integer, a 0-d NumPy word of the ring."""
         word = backend.asarray(factor)
+
+        def times(kept: Kept) -> Kept:
+            return Kept(backend.mul(kept.words, word, modulus))
+
         return Masked(
-            backend.mul(self.stack, word, modulus),
-            backend.mul(self.mask, word, modulus),
-            backend.mul(self.opened, word, modulus),
-            self.handle.view(backend.mul(self.handle.total, word, modulus), "scaled", int(factor)),
+            times(self.stack),
+            times(self.mask),
+            times(self.opened),
+            self.handle.view(times(self.handle.total), "scaled", int(factor)),
         )

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from he_gpu.backend import emulator
+from he_gpu.backend import Kept, emulator
 from he_gpu.backend.definition import matmul as definition
+from he_gpu.backend.definition.digits import cut
 from he_gpu.backend.definition.words import RING_32, RING_64, word_dtype, wraps
 from he_gpu.backend.device import matmul as launcher
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
@@ -56,9 +57,10 @@ def test_definition_on_random_words(modulus):
 @pytest.mark.parametrize("beyond", [0, 1])
 def test_definition_at_the_bound_of_its_inner_dimension(modulus, beyond):
     k = definition.plan(modulus).depth + beyond
-    n = definition.DIRECT_PRODUCTS // k + 1
+    side = definition.DIRECT_SIDE + 1  # fewer rows or columns never meet the digits
+    n = max(side, definition.DIRECT_PRODUCTS // (side * k) + 1)
     for word in {modulus - 1, worst_word(modulus)}:
-        a = np.full((1, k), word, word_dtype(modulus))
+        a = np.full((side, k), word, word_dtype(modulus))
         b = np.full((k, n), word, word_dtype(modulus))
         assert set(definition.matmul(a, b, modulus).ravel().tolist()) == {k * word**2 % modulus}
 
@@ -70,7 +72,7 @@ def test_digits_stay_within_the_bound_that_the_plan_assumes(modulus):
     words = some_words(rng, (100, 9), modulus)
     words[0, :2] = modulus - 1, worst_word(modulus)
     digits = [np.empty(words.shape) for _ in widths]
-    definition._cut(words, modulus, digits)
+    cut(words, modulus, digits)
     total = np.zeros(words.shape, object)
     for i, (digit, width) in enumerate(zip(digits, widths, strict=True)):
         assert abs(digit).max() <= 2 ** (width - 1)
@@ -264,3 +266,44 @@ def test_device_refuses(kernel_device):
         launcher.matmul(kernel_device, a, a.T, RING_64, out=a)
     with pytest.raises(ArgumentValueError, match="matmul: out must be an aligned, C-contiguous"):
         launcher.matmul(kernel_device, a, a.T, RING_64, out=xp.zeros((4, 4), np.uint64).T)
+
+
+KEPT_SHAPES = ((40, 30, 20), (300, 50, 24), (9, 1500, 40), (70, 10, 3))
+
+
+@pytest.mark.parametrize("modulus", [501337, 2**32, 2**63 - 25, 2**64])
+@pytest.mark.parametrize(("m", "k", "n"), KEPT_SHAPES)
+def test_definition_with_kept_operands(modulus, m, k, n):
+    rng = np.random.default_rng(5)
+    d, a = some_words(rng, (m, k), modulus), some_words(rng, (2, m, k), modulus)
+    y, e = some_words(rng, (2, k, n), modulus), some_words(rng, (k, n), modulus)
+    expected = definition.matmul_pair(d, y, a, e, modulus)
+    for which in ("", "d", "da", "ye", "daye"):
+        kept = [
+            Kept(x) if name in which else x for name, x in zip("dyae", (d, y, a, e), strict=True)
+        ]
+        for _ in range(2):  # the second time with what the first has made
+            assert_same(definition.matmul_pair(*kept, modulus), expected)
+        if "d" in which:
+            assert_same(
+                definition.matmul(kept[0], kept[1], modulus), definition.matmul(d, y, modulus)
+            )
+            turned = definition.matmul(e.T.copy(), kept[0].transposed(), modulus)
+            assert_same(turned, definition.matmul(e.T.copy(), d.T, modulus))
+            assert kept[0].transposed() is kept[0].transposed()
+
+
+@pytest.mark.parametrize("modulus", [501337, 2**32, 2**63 - 25, 2**64])
+@pytest.mark.parametrize(("m", "k", "n"), KEPT_SHAPES)
+def test_definition_sums_over_the_first_axis(modulus, m, k, n):
+    rng = np.random.default_rng(6)
+    d, a = some_words(rng, (m, k), modulus), some_words(rng, (3, 2, m, k), modulus)
+    y, e = some_words(rng, (3, 1, k, n), modulus), some_words(rng, (2, k, n), modulus)
+    whole = definition.matmul_pair(d, y, a, e, modulus).astype(object)
+    out = np.empty((2, m, n), word_dtype(modulus))
+    for add in (None, some_words(rng, (3, 2, m, n), modulus), some_words(rng, (n,), modulus)):
+        more = 0 if add is None else np.broadcast_to(add, whole.shape).astype(object)
+        expected = ((whole + more).sum(axis=0) % modulus).astype(out.dtype)
+        assert_same(definition.matmul_pair(d, y, a, e, modulus, add=add, total=True), expected)
+        assert definition.matmul_pair(d, y, a, e, modulus, add=add, out=out, total=True) is out
+        assert_same(out, expected)

@@ -97,7 +97,7 @@ def test_triples_on_devices(device):
 def test_triples_of_masks_that_are_kept(modulus, parties, repeats):
     d = make(parties, modulus)
     stack, handle = d.mask((4, 3))
-    assert (total(stack, modulus) == handle.total.astype(object)).all()
+    assert (total(stack, modulus) == handle.total.words.astype(object)).all()
     other, other_handle = d.mask((3, 2))
     kept = total(stack, modulus)
     d.expect(repeats)
@@ -127,10 +127,12 @@ def test_triples_of_transposed_and_scaled_masks(modulus):
         (masked.transposed().scaled(factor, scheme.backend, modulus), x.T * factor),
         (masked.scaled(factor, scheme.backend, modulus).transposed(), x.T * factor),
     ):
-        mask = total(view.mask, modulus)
-        assert (mask == view.handle.total.astype(object)).all()
-        assert (total(view.stack, modulus) == plain.astype(object) % modulus).all()
-        assert (view.opened.astype(object) == (total(view.stack, modulus) - mask) % modulus).all()
+        mask = total(view.mask.words, modulus)
+        assert (mask == view.handle.total.words.astype(object)).all()
+        assert (total(view.stack.words, modulus) == plain.astype(object) % modulus).all()
+        assert (
+            view.opened.words.astype(object) == (total(view.stack.words, modulus) - mask) % modulus
+        ).all()
         correlation = scheme._dealer.product("matmul", view.handle, (plain.shape[1], 2), 5)
         check_product("matmul", mask, total(correlation.b, modulus), correlation, 5, modulus)
 

@@ -1,83 +1,32 @@
 """The exact matrix product modulo 2^64, 2^32 or any 2 <= q <= 2^63, on NumPy arrays.
 
 Layer: backend; the definition of ``kernels/matmul.cu`` and ``kernels/matmul_limb.cu``. Operands
-are cut into balanced digits small enough that float64 BLAS sums their products without a rounding
-error. Every bound on the inner dimension is computed from the digits' widths; longer products are
-summed in pieces.
+are cut into digits (`digits`), and float64 BLAS sums their products without a rounding error.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from he_gpu.backend.definition.digits import Operand, plan, scratch
 from he_gpu.backend.definition.elementwise import add as add_mod
 from he_gpu.backend.definition.elementwise import mul as mul_mod
-from he_gpu.backend.definition.words import (
-    RING_32,
-    RING_64,
-    Array,
-    is_power_of_two,
-    word_dtype,
-    wraps,
-)
+from he_gpu.backend.definition.protocol import reconstruct
+from he_gpu.backend.definition.words import RING_64, Array, is_power_of_two, word_dtype, wraps
+from he_gpu.backend.kept import Kept
 from he_gpu.errors import ArgumentValueError, RangeError
 
-EXACT_FLOAT64 = 2**53
-DIRECT_PRODUCTS = 2**18
-"""Up to this many scalar products NumPy's integer loop is quicker than cutting digits."""
+DIRECT_PRODUCTS, DIRECT_SIDE = 2**18, 8
+"""Up to so many scalar products, and up to this length of one of the three sides, NumPy's integer
+loop is quicker than cutting digits."""
 ROW_BLOCK = 256
-CUT_BLOCK = 64
-
-
-class Plan(NamedTuple):
-    """How words of a ring are cut into digits.
-
-    Attributes:
-        widths: bits of each digit, low to high.
-        diagonals: number of digit sums i + j that can matter modulo the ring.
-        depth: largest inner dimension whose float64 sums are exact.
-    """
-
-    widths: tuple[int, ...]
-    diagonals: int
-    depth: int
-
-
-@lru_cache(maxsize=256)
-def plan(modulus: int) -> Plan:
-    """Choose the digits for a ring and derive the inner dimension that they bear.
-
-    A balanced digit of b bits has magnitude at most 2^(b-1), so the sum of diagonal d over an
-    inner dimension k is at most k * sum_{i+j=d} 2^(b_i + b_j - 2); it must not exceed 2^53.
-    """
-    widths: tuple[int, ...]
-    if modulus == RING_64:
-        widths, diagonals = (22, 22, 20), 3  # the digits i + j = 3 weigh 2^66: gone
-    elif modulus == RING_32:
-        widths, diagonals = (16, 16), 2
-    else:
-        # Balanced digits hold less above zero than below, so q - 1 needs one bit more.
-        bits = (modulus - 1).bit_length() + 1
-        count = -(-bits // 22)
-        widths = (-(-bits // count),) * count
-        diagonals = 2 * count - 1
-    largest = max(
-        sum(
-            2 ** (widths[i] + widths[d - i] - 2)
-            for i in range(len(widths))
-            if 0 <= d - i < len(widths)
-        )
-        for d in range(diagonals)
-    )
-    return Plan(widths, diagonals, EXACT_FLOAT64 // largest)
 
 
 def matmul(
-    a: Array,
-    b: Array,
+    a: Array | Kept,
+    b: Array | Kept,
     modulus: int,
     add: Array | None = None,
     out: Array | None = None,
@@ -86,8 +35,8 @@ def matmul(
     """Return ``(a @ b + add) mod modulus`` with NumPy's batch dimensions.
 
     Args:
-        a: (..., m, k) words in [0, modulus).
-        b: (..., k, n) words in [0, modulus).
+        a: (..., m, k) words in [0, modulus); `Kept` where more products with it will follow.
+        b: (..., k, n) words in [0, modulus), or `Kept`.
         modulus: 2^64, 2^32 or 2 <= q <= 2^63.
         add: words that broadcast to (..., m, n), or None.
         out: array (..., m, n) that takes the result.
@@ -102,52 +51,119 @@ def matmul(
         RangeError: a word of b needs more bits than b_bits.
     """
     if b_bits is not None:
-        _check_bits(b, b_bits)
-    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
-    native = wraps(modulus)
-    if m * k * n <= DIRECT_PRODUCTS and (native or k * (modulus - 1) ** 2 < RING_64):
-        product = np.matmul(a, b, out=out)
-        if not native:
-            np.remainder(product, np.uint64(modulus), out=product)
-    else:
-        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        if out is None:
-            out = np.empty((*batch, m, n), word_dtype(modulus))
-        if b.ndim == 2 and a.ndim > 2 and a.flags.c_contiguous and out.flags.c_contiguous:
-            _matmul_one(a.reshape(-1, k), b, modulus, out.reshape(-1, n))
-        else:
-            a, b = np.broadcast_to(a, (*batch, m, k)), np.broadcast_to(b, (*batch, k, n))
-            for index in np.ndindex(batch):
-                _matmul_one(a[index], b[index], modulus, out[index])
-        product = out
-    return product if add is None else add_mod(product, add, modulus, out=product)
+        _check_bits(_words(b), b_bits)
+    return _sum_of_products(((a, b),), modulus, add, out, total=False)
 
 
 def matmul_pair(
-    a: Array,
-    b: Array,
-    a2: Array,
-    b2: Array,
+    a: Array | Kept,
+    b: Array | Kept,
+    a2: Array | Kept,
+    b2: Array | Kept,
     modulus: int,
     add: Array | None = None,
     out: Array | None = None,
+    total: bool = False,
 ) -> Array:
     """Return ``(a @ b + a2 @ b2 + add) mod modulus`` with NumPy's batch dimensions.
 
     Args:
-        a: (..., m, k) words in [0, modulus).
+        a: (..., m, k) words in [0, modulus), or `Kept`, as all four may be.
         b: (..., k, n) words.
         a2: (..., m, k2) words.
         b2: (..., k2, n) words.
         modulus: 2^64, 2^32 or 2 <= q <= 2^63.
         add: words that broadcast to (..., m, n), or None.
-        out: array (..., m, n) that takes the result.
+        out: array of the result's shape that takes it.
+        total: return the sum over the first batch axis, the parties: what a product's masked
+            opening sends, without the parties' words in memory.
 
     Returns:
-        (..., m, n) words in [0, modulus), with the batch dimensions of all four.
+        (..., m, n) words in [0, modulus), with the batch dimensions of all four, but for the first
+        of them with total.
     """
-    total = add_mod(matmul(a, b, modulus), matmul(a2, b2, modulus), modulus, out=out)
-    return total if add is None else add_mod(total, add, modulus, out=total)
+    return _sum_of_products(((a, b), (a2, b2)), modulus, add, out, total)
+
+
+def _sum_of_products(
+    pairs: tuple[tuple[Any, Any], ...],
+    modulus: int,
+    add: Array | None,
+    out: Array | None,
+    total: bool,
+) -> Array:
+    """Return the sum of the pairs' products and ``add``; with total over the first batch axis."""
+    m, n = pairs[0][0].shape[-2], pairs[0][1].shape[-1]
+    batch = np.broadcast_shapes(*(x.shape[:-2] for pair in pairs for x in pair))
+    if all(_is_direct(m, a.shape[-1], n, modulus) for a, _ in pairs):
+        return _direct(pairs, modulus, add, out, total)
+    if out is None:
+        out = np.empty((*batch[int(total) :], m, n), word_dtype(modulus))
+    if not total and len(pairs) == 1 and _rows_fold(*pairs[0], out):
+        a, b = pairs[0]
+        left, right = Operand(a, "left", modulus).flat(), Operand(b, "right", modulus)
+        _matmul_one(left, right, modulus, out.reshape(-1, n), accumulate=False)
+    else:
+        operands = [(Operand(a, "left", modulus), Operand(b, "right", modulus)) for a, b in pairs]
+        for index in np.ndindex(batch):
+            accumulate = total and index[0] > 0
+            for left, right in operands:
+                one = left.at(batch, index), right.at(batch, index)
+                _matmul_one(*one, modulus, out[index[int(total) :]], accumulate)
+                accumulate = True
+    if add is None:
+        return out
+    if total:
+        add = reconstruct(np.broadcast_to(add, (*batch, m, n)), modulus)
+    return add_mod(out, add, modulus, out=out)
+
+
+def _is_direct(m: int, k: int, n: int, modulus: int) -> bool:
+    """Tell whether NumPy's integer product is exact and quicker than cutting digits."""
+    return (m * k * n <= DIRECT_PRODUCTS or min(m, k, n) <= DIRECT_SIDE) and (
+        wraps(modulus) or k * (modulus - 1) ** 2 < RING_64
+    )
+
+
+def _direct(
+    pairs: tuple[tuple[Any, Any], ...],
+    modulus: int,
+    add: Array | None,
+    out: Array | None,
+    total: bool,
+) -> Array:
+    """Return the sum of products that are exact, but for a reduction, in NumPy's integers."""
+    if len(pairs) == 1 and add is None:
+        return _direct_product(*pairs[0], modulus, out)
+    terms = [_direct_product(a, b, modulus) for a, b in pairs]
+    if add is not None:
+        terms.append(add)
+    into = None if total else out
+    result = add_mod(terms[0], terms[1], modulus, out=into if len(terms) == 2 else None)
+    if len(terms) == 3:
+        result = add_mod(result, terms[2], modulus, out=into)
+    return reconstruct(result, modulus, out=out) if total else result
+
+
+def _direct_product(a: Any, b: Any, modulus: int, out: Array | None = None) -> Array:
+    product = np.matmul(_words(a), _words(b), out=out)
+    if not wraps(modulus):
+        np.remainder(product, np.uint64(modulus), out=product)
+    return product
+
+
+def _words(operand: Array | Kept) -> Array:
+    return operand.words if isinstance(operand, Kept) else operand
+
+
+def _rows_fold(a: Any, b: Any, out: Array) -> bool:
+    """Tell whether one product serves all batches: one b, and rows of a that follow each other."""
+    return (
+        len(b.shape) == 2
+        and len(a.shape) > 2
+        and _words(a).flags.c_contiguous
+        and out.flags.c_contiguous
+    )
 
 
 def _check_bits(words: Array, bits: int) -> None:
@@ -163,83 +179,65 @@ def _check_bits(words: Array, bits: int) -> None:
         )
 
 
-def _matmul_one(a: Array, b: Array, modulus: int, out: Array) -> None:
-    """Write the product of two matrices into ``out``, in pieces of exact depth."""
-    depth = plan(modulus).depth
-    k = a.shape[1]
-    if k == 0:
-        out[...] = 0
-    for start in range(0, k, depth):
-        piece = slice(start, min(start + depth, k))
-        _matmul_exact(a[:, piece], b[piece], modulus, out, accumulate=start > 0)
+def _matmul_one(left: Operand, right: Operand, modulus: int, out: Array, accumulate: bool) -> None:
+    """Write or add the product of two matrices, in pieces of exact depth.
 
-
-def _matmul_exact(a: Array, b: Array, modulus: int, out: Array, accumulate: bool) -> None:
-    """Write or add the product of matrices whose inner dimension the plan bears.
-
-    Digit d of the result is one float64 product: the digits i of a beside each other times the
-    digits d - i of b below each other, which stand in b's stack from high to low.
+    Digit d of the result is one float64 product: the digits i of the left matrix beside each other
+    times the digits d - i of the right one below each other, which stand there from high to low.
     """
     widths, diagonals, _ = plan(modulus)
-    count, k = len(widths), a.shape[1]
-    b_stack = np.empty((count * k, b.shape[1]))
-    _cut(b, modulus, [b_stack[(count - 1 - j) * k : (count - j) * k] for j in range(count)])
-    a_stack = np.empty((min(ROW_BLOCK, a.shape[0]), count * k))
-    for start in range(0, a.shape[0], ROW_BLOCK):
-        rows = slice(start, min(start + ROW_BLOCK, a.shape[0]))
-        block = a_stack[: rows.stop - rows.start]
-        _cut(a[rows], modulus, [block[:, i * k : (i + 1) * k] for i in range(count)])
-        total: Any = None
-        for d in reversed(range(diagonals)):
-            first, last = max(0, d - count + 1), min(d, count - 1)
-            left = block[:, first * k : (last + 1) * k]
-            below = count - 1 - (d - first)
-            digit = np.matmul(left, b_stack[below * k : (below + last - first + 1) * k])
-            total = _shift_in(total, digit, widths[0], modulus)
-        result = total.astype(out.dtype, copy=False)
-        if accumulate:
-            add_mod(out[rows], result, modulus, out=out[rows])
+    count = len(widths)
+    for piece in plan(modulus).pieces(left.shape[1]):
+        depth = piece.stop - piece.start
+        below = right.stack(piece)
+        for start in range(0, left.shape[0], ROW_BLOCK):
+            rows = slice(start, min(start + ROW_BLOCK, left.shape[0]))
+            beside = left.stack(piece, rows)
+            digits = []
+            for d in range(diagonals):
+                first, last = max(0, d - count + 1), min(d, count - 1)
+                high = count - 1 - (d - first)
+                digits.append(
+                    (
+                        beside[:, first * depth : (last + 1) * depth],
+                        below[high * depth : (high + last - first + 1) * depth],
+                    )
+                )
+            _store(digits, widths[0], modulus, out[rows], accumulate)
+        accumulate = True
+
+
+def _store(
+    digits: list[tuple[Array, Array]], width: int, modulus: int, out: Array, accumulate: bool
+) -> None:
+    """Write or add the number whose digits, low to high, are exact float64 products."""
+    product = scratch.array("product", out.shape)
+    whole = scratch.array("whole", out.shape, np.int64)
+    words = whole.view(np.uint64)
+    total = scratch.array("total", out.shape, np.uint64)
+    for i, (left, right) in enumerate(reversed(digits)):
+        np.matmul(left, right, out=product)
+        np.copyto(whole, product, casting="unsafe")
+        if not wraps(modulus):
+            _reduce(words, modulus)
+        if i == 0:
+            total, words, whole = words, total, total.view(np.int64)
+        elif wraps(modulus):
+            np.left_shift(total, np.uint64(width), out=total)
+            np.add(total, words, out=total)
         else:
-            out[rows] = result
-
-
-def _cut(words: Array, modulus: int, digits: list[Array]) -> None:
-    """Write the balanced digits of words into float64 arrays, low digit first."""
-    widths = plan(modulus).widths
-    signed = np.int32 if modulus == RING_32 else np.int64
-    for start in range(0, words.shape[0], CUT_BLOCK):
-        rows = slice(start, start + CUT_BLOCK)
-        rest = words[rows].view(signed)
-        for digit, width in zip(digits[:-1], widths[:-1], strict=True):
-            digit[rows] = _low_bits(rest, width)
-            # Rounds half up: the carry that a negative low digit owes to the next one.
-            rest = np.right_shift(rest, width - 1)
-            rest += 1
-            rest >>= 1
-        # A wrapping word needs its top digit modulo 2^width only; below q it is what remains.
-        digits[-1][rows] = _low_bits(rest, widths[-1]) if wraps(modulus) else rest
-
-
-def _low_bits(signed: Array, width: int) -> Array:
-    """Return the low ``width`` bits of signed words as numbers in [-2^(width-1), 2^(width-1))."""
-    unused = signed.dtype.itemsize * 8 - width
-    low = np.left_shift(signed, unused)
-    low >>= unused
-    return low
-
-
-def _shift_in(total: Array | None, digit: Array, width: int, modulus: int) -> Array:
-    """Return ``total * 2^width + digit`` modulo the ring, for exact integers in float64."""
-    whole = digit.astype(np.int64)
-    if wraps(modulus):
-        words = whole.view(np.uint64)
-        if total is not None:
-            words += np.left_shift(total, np.uint64(width), out=total)
-        return words
-    if is_power_of_two(modulus):
-        words = np.bitwise_and(whole.view(np.uint64), np.uint64(modulus - 1))
+            shifted = mul_mod(total, np.uint64(2**width % modulus), modulus)
+            add_mod(shifted, words, modulus, out=total)
+    if accumulate:
+        add_mod(out, total.astype(out.dtype, copy=False), modulus, out=out)
     else:
-        words = np.remainder(whole, np.int64(modulus)).view(np.uint64)
-    if total is None:
-        return words
-    return add_mod(mul_mod(total, np.uint64(2**width % modulus), modulus), words, modulus)
+        np.copyto(out, total, casting="unsafe")
+
+
+def _reduce(words: Array, modulus: int) -> None:
+    """Reduce signed 64-bit numbers, in the words that hold them."""
+    if is_power_of_two(modulus):
+        np.bitwise_and(words, np.uint64(modulus - 1), out=words)
+    else:
+        signed = words.view(np.int64)
+        np.remainder(signed, np.int64(modulus), out=signed)

@@ -64,7 +64,7 @@ def open_scaled(stack: Array, added: Array, factor: Array | None = None) -> Arra
     return reconstruct(np.add(product, added), 2 ** (8 * stack.dtype.itemsize))
 
 
-def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array) -> Array:
+def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array, total: bool = False) -> Array:
     """Return ``d * y + a * e + c``, for words that wrap: the last step of Beaver's product.
 
     With d = x - a and e = y - b opened and c = a * b, the shares sum to x * y.
@@ -75,13 +75,23 @@ def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array) -> Array:
         a: (parties, *shape).
         e: public words that broadcast to (*shape).
         c: (parties, *shape).
+        total: return the sum over the party axis, (*shape): what the masked opening of a product
+            sends, without the parties' words in memory.
 
     Source: Beaver, "Efficient multiparty protocols using circuit randomization", CRYPTO 1991.
     """
-    result = np.multiply(d, y)
-    result += np.multiply(a, e)
-    result += c
-    return result
+    if not total:
+        result = np.multiply(d, y)
+        result += np.multiply(a, e)
+        result += c
+        return result
+    opened, term = np.empty(c.shape[1:], c.dtype), np.empty(c.shape[1:], c.dtype)
+    np.add.reduce(c, axis=0, out=opened)
+    for y_share, a_share in zip(y, a, strict=True):
+        for public, share in ((d, y_share), (e, a_share)):
+            np.multiply(public, share, out=term)
+            np.add(opened, term, out=opened)
+    return opened
 
 
 def truncation_parts(mask: Array, bits: int) -> tuple[Array, Array]:

@@ -1,0 +1,44 @@
+"""An operand of many matrix products, with what a device has made of it once and for all.
+
+Layer: backend, under the definitions and the launchers, which know what they keep in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from he_gpu.backend.definition.words import Array
+
+
+class Kept:
+    """Words that never change, and forms of them that products ask for again and again.
+
+    It stands in place of an operand of `matmul` and `matmul_pair`. The forms are made by the first
+    product that needs them, and live as long as this object.
+
+    Args:
+        words: (..., rows, columns) of one ring; nobody may write them from now on.
+
+    Attributes:
+        words: as given.
+        shape: of the words.
+    """
+
+    __slots__ = ("_forms", "shape", "words")
+
+    def __init__(self, words: Array):
+        self.words = words
+        self.shape: tuple[int, ...] = words.shape
+        self._forms: dict[Hashable, Any] = {}
+
+    def form(self, name: Hashable, make: Callable[[Array], Any]) -> Any:
+        """Return a form of the words, made by ``make(words)`` when it is first asked for."""
+        if name not in self._forms:
+            self._forms[name] = make(self.words)
+        return self._forms[name]
+
+    def transposed(self) -> Kept:
+        """Return the operand with its last two axes swapped, the same object each time."""
+        kept: Kept = self.form("transposed", lambda words: Kept(words.swapaxes(-1, -2)))
+        return kept
