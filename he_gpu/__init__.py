@@ -6,6 +6,21 @@ The public names and nothing else; README.md shows how they go together.
 from he_gpu import errors
 from he_gpu.channel import Cost
 from he_gpu.cipher import Shares, add, decrypt, encrypt, matmul, product
+from he_gpu.functions import (
+    abs,
+    argmax,
+    argmin,
+    clip,
+    max,
+    max_pool2d,
+    maximum,
+    min,
+    minimum,
+    relu,
+    sign,
+    sort,
+    where,
+)
 from he_gpu.models import ReservoirRegressor
 from he_gpu.ring import Ring
 from he_gpu.session import Session, current_session
@@ -21,11 +36,24 @@ __all__ = [
     "Session",
     "Shares",
     "__version__",
+    "abs",
     "add",
+    "argmax",
+    "argmin",
+    "clip",
     "current_session",
     "decrypt",
     "encrypt",
     "errors",
     "matmul",
+    "max",
+    "max_pool2d",
+    "maximum",
+    "min",
+    "minimum",
     "product",
+    "relu",
+    "sign",
+    "sort",
+    "where",
 ]

@@ -61,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     xor.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or emulator")
     xor.add_argument("--protocol", default="additive", choices=PROTOCOLS, help="sharing scheme")
-    xor.add_argument("--parties", type=int, metavar="N", help="how many (default: 2; plain: 1)")
+    xor.add_argument(
+        "--parties", type=int, metavar="N", help="how many (default: 2; replicated: 3; plain: 1)"
+    )
     xor.add_argument("--steps", type=int, default=250, help="gradient steps")
     xor.add_argument("--width", type=int, default=256, help="reservoir features")
     xor.add_argument("--learning-rate", type=float, default=1e-3, help="step size")
@@ -118,6 +120,7 @@ def _xor(options: argparse.Namespace) -> None:
         n_steps=options.steps,
         random_state=options.random_state,
         log_every=options.log_every,
+        loss="absolute",
     )
     start = time.perf_counter()
     with he.Session(options.protocol, parties=options.parties, device=options.device) as session:
@@ -168,7 +171,7 @@ def _plot(model: he.ReservoirRegressor, path: Path) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(model.loss_steps_, model.loss_curve_, marker="o")
-    axes.set(title="Learning XOR While Encrypted", xlabel="step", ylabel="sum of squared errors")
+    axes.set(title="Learning XOR While Encrypted", xlabel="step", ylabel="sum of absolute errors")
     axes.grid(alpha=0.3)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=150)

@@ -59,9 +59,9 @@ class Layout:
 
     @property
     def shares(self) -> Array:
-        """A copy of the share stack, uint64 of shape (parties, *shape), on the device."""
+        """A copy of the share stack, uint64 of shape (rows, *shape), on the device."""
         self.session.check_open("shares")
-        return self._stack.astype(np.uint64)
+        return self.session.scheme.shares(self._stack).astype(np.uint64)
 
     @property
     def is_masked(self) -> bool:
@@ -140,16 +140,35 @@ class Layout:
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise SecretAccessError(
-            "a SecretTensor has no public value or comparison; call reveal() first, which shows "
-            "it to every party"
+            "a SecretTensor has no public value; call reveal() first, which shows it to every party"
         )
 
     __array__ = __bool__ = __float__ = __int__ = __index__ = __complex__ = __hash__ = _refuse
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
     __reduce_ex__ = __contains__ = _refuse
 
     def _like(self: Self, stack: Array) -> Self:
         return type(self)(self.session, stack, self.frac_bits)
+
+    def _check_partner(self, other: Layout, function: str) -> None:
+        if other.session is not self.session:
+            raise ArgumentValueError(f"{function}: the tensors belong to two different sessions")
+
+    def _stack_as(self, ndim: int) -> Array:
+        """Return the stack with axes of length 1 put before the secret's own, up to ndim."""
+        ones = (1,) * (ndim - self.ndim)
+        if not ones:
+            return self._stack
+        return self._stack.reshape(self._stack.shape[0], *ones, *self.shape)
+
+    def _check_broadcast(self, shape: tuple[int, ...], function: str) -> tuple[int, ...]:
+        if shape == self.shape:
+            return shape
+        try:
+            return np.broadcast_shapes(self.shape, shape)
+        except ValueError:
+            raise ArgumentValueError(
+                f"{function}: shapes {self.shape} and {shape} do not broadcast"
+            ) from None
 
     def _axes(self, axes: Any, function: str) -> tuple[int, ...]:
         """Return axes as distinct non-negative numbers."""

@@ -19,7 +19,7 @@ from he_gpu.errors import (
     SecretAccessError,
     SessionClosedError,
 )
-from he_gpu.mpc import Additive, Plain, Scheme
+from he_gpu.mpc import Additive, Plain, Replicated, Scheme
 from he_gpu.ring import KeyRing
 from he_gpu.ring.fixedpoint import as_reals, check_frac_bits, encode, word_bits
 from he_gpu.ring.integers import check_modulus
@@ -28,7 +28,10 @@ from he_gpu.tensor import SecretTensor
 if TYPE_CHECKING:
     from types import TracebackType
 
-PROTOCOLS = ("additive", "plain")
+PROTOCOLS = ("additive", "replicated", "plain")
+_PARTIES = {"plain": 1, "replicated": 3}
+"""Where a protocol has a fixed number of parties."""
+_NAMES = ("alice", "bob", "carol")
 _current: ContextVar[Session | None] = ContextVar("he_gpu_session", default=None)
 
 
@@ -45,9 +48,11 @@ class Session:
     It serves one thread at a time, and the process that made it.
 
     Args:
-        protocol: "additive" (n out of n shares, a trusted dealer) or "plain" (one party, no
-            secrecy; checks ranges and serves as the oracle).
-        parties: their names, or how many there are. None means alice and bob, or one for "plain".
+        protocol: "additive" (n out of n shares, a trusted dealer), "replicated" (three parties of
+            whom two are honest, no dealer) or "plain" (one party, no secrecy; checks ranges and
+            serves as the oracle).
+        parties: their names, or how many there are. None means alice and bob, with carol for
+            "replicated", or one for "plain".
         modulus: 2**64 or 2**32.
         frac_bits: fraction bits of the encoding; 0 <= 2 frac_bits < log2(modulus) - 2.
         device: "auto", "cpu", "cuda", "cuda:N" or "emulator".
@@ -60,7 +65,8 @@ class Session:
         RuntimeError: a device that this machine lacks.
 
     Leaks: what is revealed, and what each operation lists. Up to n - 1 semi-honest parties of
-        "additive" learn nothing else, if the dealer colludes with nobody.
+        "additive" learn nothing else, if the dealer colludes with nobody; nor does one of
+        "replicated".
     """
 
     def __init__(
@@ -91,7 +97,8 @@ class Session:
             self._scheme = Plain(self._backend, self.modulus)
         else:
             channel = LocalChannel(len(self.parties))
-            self._scheme = Additive(keys, self._backend, self.modulus, channel)
+            kind = Replicated if protocol == "replicated" else Additive
+            self._scheme = kind(keys, self._backend, self.modulus, channel)
 
     @property
     def device(self) -> str:
@@ -130,7 +137,8 @@ class Session:
             RuntimeError: the session is closed.
 
         Error: half a unit of 2**-frac_bits; integers beyond 2**53 are first rounded to float64.
-        Cost: none online: the others' shares come from keys that they hold with the owner.
+        Cost: none online with "additive": the others' shares come from keys that they hold with
+            the owner; with "replicated" 1 round, and the owner sends one word.
         Leaks: the shape.
         """
         self.check_open("share")
@@ -222,9 +230,9 @@ class Session:
 
 
 def _party_names(parties: int | Sequence[str] | None, protocol: str) -> tuple[str, ...]:
-    least = 1 if protocol == "plain" else 2
+    exactly = _PARTIES.get(protocol)
     if parties is None:
-        parties = 1 if protocol == "plain" else ("alice", "bob")
+        parties = 1 if exactly == 1 else _NAMES[: exactly or 2]
     if isinstance(parties, int | np.integer) and not isinstance(parties, bool):
         names = tuple(f"party{index}" for index in range(int(parties)))
     elif isinstance(parties, Sequence) and not isinstance(parties, str | bytes):
@@ -240,7 +248,9 @@ def _party_names(parties: int | Sequence[str] | None, protocol: str) -> tuple[st
             )
     if len(set(names)) != len(names):
         raise ArgumentValueError(f"Session: the parties' names must differ, got {names}")
-    if len(names) < least or (protocol == "plain" and len(names) != 1):
-        needed = "exactly 1 party" if least == 1 else "at least 2 parties"
-        raise ArgumentValueError(f"Session: protocol {protocol!r} needs {needed}, got {parties!r}")
+    if len(names) < 2 if exactly is None else len(names) != exactly:
+        needed = "at least 2" if exactly is None else f"exactly {exactly}"
+        raise ArgumentValueError(
+            f"Session: protocol {protocol!r} needs {needed} parties, got {parties!r}"
+        )
     return names

@@ -12,20 +12,24 @@ import numpy as np
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
-from he_gpu.layout import Layout, check_integer
+from he_gpu.layout import check_integer
 from he_gpu.mpc import Masked
 from he_gpu.mpc.scheme import Operation
 from he_gpu.ring.fixedpoint import Factor, as_reals, decode, encode, encode_factor, word_bits
+from he_gpu.selection import Selection
 
 
-class SecretTensor(Layout):
+class SecretTensor(Selection):
     """An immutable array of secret reals among the parties of one session.
 
     Made by `Session.share` and by arithmetic. Public operands (numbers, nested lists, NumPy and
-    CuPy arrays) stand on either side of an operator. Values carry ``frac_bits`` fraction bits;
-    with k the bits of the ring's word, every value v of an encoding must satisfy
-    |v| < 2**(k - 2 - frac_bits), and every product the same with both operands' fraction bits
-    added. Shares cannot see an overflow; a session with protocol="plain" raises on one.
+    CuPy arrays) stand on either side of an operator. Comparisons are exact and give secret 0 and 1,
+    see `Ordering`; what is made of them, such as `relu`, `max` and `sort`, see `Selection`.
+
+    Values carry ``frac_bits`` fraction bits; with k the bits of the ring's word, every value v of
+    an encoding must satisfy |v| < 2**(k - 2 - frac_bits), and every product the same with both
+    operands' fraction bits added. Shares cannot see an overflow; a session with protocol="plain"
+    raises on one.
 
     Attributes:
         session: the session that holds the shares.
@@ -250,19 +254,8 @@ class SecretTensor(Layout):
 
     # How the operators reach the scheme
 
-    def _check_partner(self, other: SecretTensor, function: str) -> None:
-        if other.session is not self.session:
-            raise ArgumentValueError(f"{function}: the tensors belong to two different sessions")
-
     def _factor(self, public: Any, function: str) -> Factor:
         return encode_factor(as_reals(public, function, "operand"), self.session.modulus, function)
-
-    def _stack_as(self, ndim: int) -> Array:
-        """Return the stack with axes of length 1 put before the secret's own, up to ndim."""
-        ones = (1,) * (ndim - self.ndim)
-        if not ones:
-            return self._stack
-        return self._stack.reshape(self._stack.shape[0], *ones, *self.shape)
 
     def _operand_as(self, ndim: int) -> Array | Masked:
         """Return what the scheme multiplies: the masked operand where there is one."""
@@ -276,37 +269,13 @@ class SecretTensor(Layout):
         self._check_broadcast(public.shape, function)
         return self._stack_as(public.ndim), self.session.backend.asarray(public)
 
-    def _check_broadcast(self, shape: tuple[int, ...], function: str) -> tuple[int, ...]:
-        if shape == self.shape:
-            return shape
-        try:
-            return np.broadcast_shapes(self.shape, shape)
-        except ValueError:
-            raise ArgumentValueError(
-                f"{function}: shapes {self.shape} and {shape} do not broadcast"
-            ) from None
-
-    def _shifted(self, frac_bits: int) -> SecretTensor:
-        """Return the same values with more fraction bits, as checked by `_check_room`."""
-        word = self._stack.dtype.type(2 ** (frac_bits - self.frac_bits))
-        public = self.session.backend.asarray(np.asarray(word))
-        stack = self.session.scheme.mul_public(self._stack, public)
-        return SecretTensor(self.session, stack, frac_bits)
-
     def _sum(self, other: Any, operation: str) -> SecretTensor:
         session, scheme = self.session, self.session.scheme
         session.check_open(operation)
         if isinstance(other, SecretTensor):
-            self._check_partner(other, operation)
-            self._check_broadcast(other.shape, operation)
-            x = self
-            if x.frac_bits < other.frac_bits:
-                x = x._shifted(other.frac_bits)
-            elif other.frac_bits < x.frac_bits:
-                other = other._shifted(x.frac_bits)
+            x, y = self._aligned(other, operation)
             combine = scheme.add if operation == "add" else scheme.sub
-            stack = combine(x._stack_as(other.ndim), other._stack_as(x.ndim))
-            return SecretTensor(session, stack, x.frac_bits)
+            return x._like(combine(x._stack_as(y.ndim), y._stack_as(x.ndim)))
         reals = as_reals(other, operation, "operand")
         limit = word_bits(session.modulus) - 2 - self.frac_bits
         signed = reals if operation == "add" else -reals

@@ -317,6 +317,38 @@ __device__ __forceinline__ void store_sums(const WarpSums<Plan>& warp_sums, Ring
     }
 }
 
+// Cuts an operand a into planes to keep: the tiles of a batch one after another, of each tile the
+// steps of depth, of each step the planes as shared memory holds them. A block cuts one step.
+template <class Plan>
+__device__ __forceinline__ void cut_tiles(const Factor<typename Plan::Word>& words, u8* planes,
+                                          u64 batches, u64 m, u64 k) {
+    constexpr u32 QUADS = DEPTH / 4;
+    const u64 tiles = (m + Plan::ROWS - 1) / Plan::ROWS, steps = (k + DEPTH - 1) / DEPTH;
+    const bool along_depth = words.column_step == 1;
+    for (u64 i = blockIdx.x; i < batches * tiles * steps; i += gridDim.x) {
+        const auto* matrix = words.matrix(0, i / steps / tiles);
+        for (u32 unit = threadIdx.x; unit < Plan::ROWS * QUADS; unit += THREADS) {
+            const u32 line = along_depth ? unit / QUADS : unit % Plan::ROWS;
+            const u32 depth = along_depth ? unit % QUADS * 4 : unit / Plan::ROWS * 4;
+            const u64 row = i / steps % tiles * Plan::ROWS + line;
+            const u64 column = i % steps * DEPTH + depth;
+            typename Plan::Word quad[4];
+#pragma unroll
+            for (u32 j = 0; j < 4; j++) {
+                const bool inside = row < m && column + j < k;
+                quad[j] = inside ? matrix[words.offset(row, column + j)] : 0;
+            }
+            u32 limbs[Plan::Left::COUNT];
+            typename Plan::Left().cut(quad, limbs);
+            u8* const place = planes + (i * Plan::LEFT_BYTES + place_in_plane(line, depth));
+#pragma unroll
+            for (u32 j = 0; j < Plan::Left::COUNT; j++) {
+                *reinterpret_cast<u32*>(place + j * Plan::LEFT_PLANE) = limbs[j];
+            }
+        }
+    }
+}
+
 template <u32 BITS, class Plan, class Ring>
 __device__ __forceinline__ void multiply_limbs(Ring ring, LimbTile<Plan> tile,
                                                const Result<typename Plan::Word>& result,

@@ -88,16 +88,19 @@ __device__ __forceinline__ void multiply_tiles(Ring ring, const Product<W>& firs
 #pragma unroll
         for (u32 i = 0; i < PER * PER; i++) sums[i / PER][i % PER] = ring.zero();
 #pragma unroll 1
-        for (u64 part = 0; part < 2 * result.parties; part++) {
-            const Product<W> p = part % 2 == 0 ? first : second;
-            for (u64 depth = 0; depth < p.k; depth += DEPTH) {
-                block_barrier();  // the previous tiles are still being read
-                load_tile<SIDE>(a_tile, p.a.matrix(part / 2, batch), p.a.row_step,
-                                p.a.column_step, first_row, m, depth, p.k);
-                load_tile<SIDE>(b_tile, p.b.matrix(part / 2, batch), p.b.column_step,
-                                p.b.row_step, first_column, n, depth, p.k);
-                block_barrier();
-                sum_tiles<PER>(ring, sums, a_tile + y, b_tile + x);
+        for (u32 party = 0; party < static_cast<u32>(result.parties); party++) {
+#pragma unroll 1
+            for (u32 part = 0; part < 2; part++) {
+                const Product<W> p = part == 0 ? first : second;
+                for (u64 depth = 0; depth < p.k; depth += DEPTH) {
+                    block_barrier();  // the previous tiles are still being read
+                    load_tile<SIDE>(a_tile, p.a.matrix(party, batch), p.a.row_step,
+                                    p.a.column_step, first_row, m, depth, p.k);
+                    load_tile<SIDE>(b_tile, p.b.matrix(party, batch), p.b.column_step,
+                                    p.b.row_step, first_column, n, depth, p.k);
+                    block_barrier();
+                    sum_tiles<PER>(ring, sums, a_tile + y, b_tile + x);
+                }
             }
         }
 #pragma unroll
@@ -127,15 +130,18 @@ __device__ __forceinline__ void multiply_thin(Ring ring, const Product<W>& first
     for (u64 batch = blockIdx.y; batch < batches; batch += gridDim.y) {
         typename Ring::Sum sum = ring.zero();
 #pragma unroll 1
-        for (u64 part = 0; part < 2 * result.parties && row < m; part++) {
-            const Product<W> p = part % 2 == 0 ? first : second;
-            const W* a_row = p.a.matrix(part / 2, batch) + p.a.offset(row, 0);
-            const W* b_column = p.b.matrix(part / 2, batch) + p.b.offset(0, column);
+        for (u32 party = 0; party < static_cast<u32>(result.parties) && row < m; party++) {
+#pragma unroll 1
+            for (u32 part = 0; part < 2; part++) {
+                const Product<W> p = part == 0 ? first : second;
+                const W* a_row = p.a.matrix(party, batch) + p.a.offset(row, 0);
+                const W* b_column = p.b.matrix(party, batch) + p.b.offset(0, column);
 #pragma unroll 4
-            for (u64 depth = slice; depth < p.k; depth += slices) {
-                ring.multiply_add(sum, a_row[p.a.offset(0, depth)],
-                                  b_column[p.b.offset(depth, 0)]);
-                ring.settle(sum);
+                for (u64 depth = slice; depth < p.k; depth += slices) {
+                    ring.multiply_add(sum, a_row[p.a.offset(0, depth)],
+                                      b_column[p.b.offset(depth, 0)]);
+                    ring.settle(sum);
+                }
             }
         }
         partial[slice * rows + line] = ring.finish(sum);

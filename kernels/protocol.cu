@@ -6,6 +6,7 @@
 //   open_masked      out = sum_p (stack[p] - mask[p])
 //   open_scaled      out = sum_p (stack[p] factor + added[p]); a null factor is 1
 //   beaver_combine   out[p] = d y[p] + a[p] e + c[p]
+//   beaver_open      out = sum_p (d y[p] + a[p] e + c[p])
 //   truncate_finish  out[p] = top[p] sign - low[p] + (p < lead) (opened >> bits), where
 //                    sign is -1 if the top bit of opened is set and else 1
 //
@@ -93,7 +94,8 @@ __device__ __forceinline__ void open_product(const W* stack, const W* factor, u6
     });
 }
 
-template <class W>
+// OPEN: leaves the sum over the parties, else the share of each.
+template <bool OPEN, class W>
 __device__ __forceinline__ void combine(const W* d, u64 d_step, const W* y, const W* a,
                                         const W* e, u64 e_step, const W* c, W* out, u64 n,
                                         u32 parties) {
@@ -102,13 +104,18 @@ __device__ __forceinline__ void combine(const W* d, u64 d_step, const W* y, cons
     for_each_run<W>(n, aligned, [&](auto width, u64 i) {
         constexpr u32 N = decltype(width)::VALUE;
         const Run<W, N> left = load_public<N>(d, d_step, i), right = load_public<N>(e, e_step, i);
+        Run<W, N> total = {};
         for (u32 p = 0; p < parties; p++) {
             const Run<W, N> factor = load_run<N>(y + p * n, i), mask = load_run<N>(a + p * n, i);
             Run<W, N> sum = load_run<N>(c + p * n, i);
 #pragma unroll
-            for (u32 j = 0; j < N; j++) sum[j] += left[j] * factor[j] + mask[j] * right[j];
-            store_run(out + p * n, i, sum);
+            for (u32 j = 0; j < N; j++) {
+                sum[j] += left[j] * factor[j] + mask[j] * right[j];
+                total[j] += sum[j];
+            }
+            if (!OPEN) store_run(out + p * n, i, sum);
         }
+        if (OPEN) store_run(out, i, total);
     });
 }
 
@@ -202,14 +209,28 @@ extern "C" __global__ __launch_bounds__(256) void beaver_combine_ring_u64(
     const u64* __restrict__ d, u64 d_step, const u64* __restrict__ y,
     const u64* __restrict__ a, const u64* __restrict__ e, u64 e_step,
     const u64* __restrict__ c, u64* __restrict__ out, u64 n, u32 parties) {
-    combine(d, d_step, y, a, e, e_step, c, out, n, parties);
+    combine<false>(d, d_step, y, a, e, e_step, c, out, n, parties);
 }
 
 extern "C" __global__ __launch_bounds__(256) void beaver_combine_ring_u32(
     const u32* __restrict__ d, u64 d_step, const u32* __restrict__ y,
     const u32* __restrict__ a, const u32* __restrict__ e, u64 e_step,
     const u32* __restrict__ c, u32* __restrict__ out, u64 n, u32 parties) {
-    combine(d, d_step, y, a, e, e_step, c, out, n, parties);
+    combine<false>(d, d_step, y, a, e, e_step, c, out, n, parties);
+}
+
+extern "C" __global__ __launch_bounds__(256) void beaver_open_ring_u64(
+    const u64* __restrict__ d, u64 d_step, const u64* __restrict__ y,
+    const u64* __restrict__ a, const u64* __restrict__ e, u64 e_step,
+    const u64* __restrict__ c, u64* __restrict__ out, u64 n, u32 parties) {
+    combine<true>(d, d_step, y, a, e, e_step, c, out, n, parties);
+}
+
+extern "C" __global__ __launch_bounds__(256) void beaver_open_ring_u32(
+    const u32* __restrict__ d, u64 d_step, const u32* __restrict__ y,
+    const u32* __restrict__ a, const u32* __restrict__ e, u64 e_step,
+    const u32* __restrict__ c, u32* __restrict__ out, u64 n, u32 parties) {
+    combine<true>(d, d_step, y, a, e, e_step, c, out, n, parties);
 }
 
 extern "C" __global__ __launch_bounds__(256) void truncate_finish_ring_u64(

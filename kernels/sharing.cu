@@ -13,84 +13,8 @@
 // Threads: a grid-stride loop in one dimension over groups of 8 elements (16 of 32
 // bits), one block of ChaCha20 per stream and word of an element. Nothing must divide
 // anything. Constant-time: what a thread does depends on sizes alone.
-#include "chacha.cuh"
 #include "modular.cuh"
-#include "runs.cuh"
-
-__device__ __forceinline__ ChaCha stream_of(u64 key0, u64 key1, u64 key2, u64 key3, u64 nonce0,
-                                            u32 nonce1) {
-    return {{static_cast<u32>(key0), static_cast<u32>(key0 >> 32), static_cast<u32>(key1),
-             static_cast<u32>(key1 >> 32), static_cast<u32>(key2), static_cast<u32>(key2 >> 32),
-             static_cast<u32>(key3), static_cast<u32>(key3 >> 32)},
-            {static_cast<u32>(nonce0), static_cast<u32>(nonce0 >> 32), nonce1}};
-}
-
-// Element i of a block of keystream, as a word that wraps.
-__device__ __forceinline__ u64 element(const u32* words, u32 i, u64) {
-    return chacha_word(words, i);
-}
-__device__ __forceinline__ u32 element(const u32* words, u32 i, u32) { return words[i]; }
-
-// Reads one group of elements, by 16 bytes where it is whole; those beyond n are 0.
-template <class W>
-__device__ __forceinline__ void load_group(const W* total, u64 group, u64 n, W* part) {
-    constexpr u32 PER = 64 / sizeof(W), PACK = 16 / sizeof(W);
-    const u64 first = group * PER;
-    if (first + PER <= n && start_aligned(total)) {
-#pragma unroll
-        for (u32 i = 0; i < PER; i += PACK) {
-            const Run<W, PACK> run = load_run<PACK>(total, first + i);
-#pragma unroll
-            for (u32 j = 0; j < PACK; j++) part[i + j] = run[j];
-        }
-        return;
-    }
-#pragma unroll
-    for (u32 i = 0; i < PER; i++) part[i] = first + i < n ? total[first + i] : W(0);
-}
-
-// Splits the elements of one group that exist: part[i] into share and rest.
-template <class W>
-__device__ __forceinline__ void split_group(const ChaCha& stream, u64 group, u64 n, const W* part,
-                                            W* share, W* rest) {
-    constexpr u32 PER = 64 / sizeof(W), PACK = 16 / sizeof(W);
-    u32 words[16];
-    chacha_block(stream, static_cast<u32>(group), words);
-    const u64 first = group * PER;
-    if (first + PER <= n && start_aligned(share, rest)) {
-#pragma unroll
-        for (u32 i = 0; i < PER; i += PACK) {
-            Run<W, PACK> drawn, left;
-#pragma unroll
-            for (u32 j = 0; j < PACK; j++) {
-                drawn[j] = element(words, i + j, W(0));
-                left[j] = part[i + j] - drawn[j];
-            }
-            store_run(share, first + i, drawn);
-            store_run(rest, first + i, left);
-        }
-        return;
-    }
-#pragma unroll
-    for (u32 i = 0; i < PER; i++) {
-        if (first + i >= n) continue;
-        const W word = element(words, i, W(0));
-        share[first + i] = word;
-        rest[first + i] = part[i] - word;
-    }
-}
-
-template <class W>
-__device__ __forceinline__ void split_words(const ChaCha& stream, const W* total, W* share,
-                                            W* rest, u64 n) {
-    constexpr u32 PER = 64 / sizeof(W);
-    const u64 groups = (n + PER - 1) / PER;
-    for (u64 group = global_index(); group < groups; group += global_stride()) {
-        W part[PER];
-        load_group(total, group, n, part);
-        split_group(stream, group, n, part, share, rest);
-    }
-}
+#include "streams.cuh"
 
 // The arrays that one truncation's randomness is written to.
 template <class W>
@@ -117,15 +41,15 @@ __device__ __forceinline__ void split_truncation(const ChaCha& mask, const ChaCh
             part[i] -= word;
             r[i] = W(0) - (W(1) << (K - 2)) - word;
         }
-        split_group(c_stream, group, n, part, c.share, c.rest);
+        split_group(Difference{}, c_stream, group, n, part, c.share, c.rest);
 #pragma unroll
         for (u32 i = 0; i < PER; i++) {
             part[i] = (static_cast<W>(r[i] << 1) >> (bits + 1)) + (W(1) << (K - 2 - bits));
         }
-        split_group(low_stream, group, n, part, low.share, low.rest);
+        split_group(Difference{}, low_stream, group, n, part, low.share, low.rest);
 #pragma unroll
         for (u32 i = 0; i < PER; i++) part[i] = (r[i] >> (K - 1)) << (K - 1 - bits);
-        split_group(top_stream, group, n, part, top.share, top.rest);
+        split_group(Difference{}, top_stream, group, n, part, top.share, top.rest);
     }
 }
 
@@ -133,13 +57,15 @@ __device__ __forceinline__ void split_truncation(const ChaCha& mask, const ChaCh
 extern "C" __global__ __launch_bounds__(256) void split_ring_u64(
     const u64* total, u64* __restrict__ share, u64* rest, u64 n, u64 key0, u64 key1, u64 key2,
     u64 key3, u64 nonce0, u32 nonce1) {
-    split_words(stream_of(key0, key1, key2, key3, nonce0, nonce1), total, share, rest, n);
+    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1);
+    split_words(Difference{}, stream, total, share, rest, n);
 }
 
 extern "C" __global__ __launch_bounds__(256) void split_ring_u32(
     const u32* total, u32* __restrict__ share, u32* rest, u64 n, u64 key0, u64 key1, u64 key2,
     u64 key3, u64 nonce0, u32 nonce1) {
-    split_words(stream_of(key0, key1, key2, key3, nonce0, nonce1), total, share, rest, n);
+    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1);
+    split_words(Difference{}, stream, total, share, rest, n);
 }
 
 extern "C" __global__ __launch_bounds__(256) void split_mod_u64(

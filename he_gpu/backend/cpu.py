@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from he_gpu.backend.definition import prg
+from he_gpu.backend.definition import memory, prg
 from he_gpu.backend.definition.words import RING_64, Array
 
 try:
@@ -41,7 +41,7 @@ def keystream(key: bytes, nonce: bytes, n_words: int, out: Array | None = None) 
             return words
         out.reshape(-1)[...] = words
         return out
-    words = np.empty(n_words, np.uint64) if out is None else out
+    words = memory.empty((n_words,), np.uint64) if out is None else out
     zeros = _zeros  # this call's own name for it: another thread may replace the global
     if zeros.size < words.nbytes:
         _zeros = zeros = np.zeros(words.nbytes, np.uint8)

@@ -14,12 +14,23 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend import cpu, cuda, emulator
-from he_gpu.backend.definition import bits, elementwise, matmul, prg, protocol, sharing
+from he_gpu.backend.definition import (
+    bits,
+    elementwise,
+    matmul,
+    memory,
+    prg,
+    protocol,
+    replicated,
+    sharing,
+)
 from he_gpu.backend.definition.words import Array
+from he_gpu.backend.device import bits as device_bits
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import matmul as device_matmul
 from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
+from he_gpu.backend.device import replicated as device_replicated
 from he_gpu.backend.device import sharing as device_sharing
 from he_gpu.errors import ArgumentTypeError, DeviceUnavailableError, UnknownDeviceError
 
@@ -62,6 +73,8 @@ class Backend:
     split_bits: Callable[..., None]
     bit_shares: Callable[..., Array]
     bit_times_word: Callable[..., Array]
+    cross_multiply: Callable[..., Array]
+    deal_truncation: Callable[..., tuple[Array, Array]]
 
     def __init__(self, name: str, xp: ModuleType, operations: Mapping[str, Callable[..., Any]]):
         self.name = name
@@ -70,6 +83,10 @@ class Backend:
         self.takes_strides = name == "cpu"
         for operation, function in operations.items():
             setattr(self, operation, function)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an uninitialised array of the device, from a pool where there is one."""
+        return memory.empty(shape, dtype) if self.is_host else self.xp.empty(shape, dtype)
 
     def asarray(self, words: Array) -> Array:
         """Move a NumPy array to the device."""
@@ -112,10 +129,19 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
             "bit_shares",
             "bit_times_word",
         ),
+        replicated: ("cross_multiply", "deal_truncation"),
     }.items()
     for name in names
 }
-_LAUNCHERS = (device_elementwise, device_matmul, device_prg, device_protocol, device_sharing)
+_LAUNCHERS = (
+    device_bits,
+    device_elementwise,
+    device_matmul,
+    device_prg,
+    device_protocol,
+    device_replicated,
+    device_sharing,
+)
 
 
 def get_backend(device: str = "auto") -> Backend:

@@ -5,5 +5,6 @@ Layer: channel, above backend. A channel moves words; it does not know what they
 
 from he_gpu.channel.cost import Cost
 from he_gpu.channel.local import LocalChannel
+from he_gpu.channel.pair import PairChannel
 
-__all__ = ["Cost", "LocalChannel"]
+__all__ = ["Cost", "LocalChannel", "PairChannel"]

@@ -14,8 +14,8 @@ class Cost:
 
     Attributes:
         rounds: message exchanges that had to wait for the one before.
-        bytes_sent: bytes that one party sent to the others online; in these protocols all parties
-            send the same amount.
+        bytes_sent: bytes that one party sent to the others online, the one that sent most; with
+            "additive" all send the same amount.
         dealer_bytes: bytes that the dealer sent to all parties together, ahead of time.
     """
 

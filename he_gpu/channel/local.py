@@ -1,7 +1,7 @@
 """The channel of a process that hosts every party: nothing leaves it, everything is counted.
 
-Layer: channel. Other channels keep this interface: `parties` and `n_parties`, `exchange`, and the
-counters. The protocol code serves them all.
+Layer: channel. Other channels keep this interface: `parties` and `n_parties`, `exchange`,
+`transfer` and the counters. The protocol code serves them all.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from he_gpu.backend import Array
+
+Message = tuple[int, int, Array | None]
+"""From a party, to a party, words; None where neither is hosted here."""
 
 
 class LocalChannel:
@@ -21,21 +24,26 @@ class LocalChannel:
         n_parties: parties of the whole protocol.
         parties: indices of those hosted here, a range; the party axis of every stack.
         rounds: exchanges so far.
-        bytes_sent: bytes that each party has sent so far.
+        sent: bytes that each party has sent so far.
     """
 
     def __init__(self, n_parties: int):
         self.n_parties = n_parties
         self.parties = range(n_parties)
         self.rounds = 0
-        self.bytes_sent = 0
+        self.sent = [0] * n_parties
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes sent by the party that sent most."""
+        return max(self.sent)
 
     def exchange(self, partials: Sequence[Array], modulus: int) -> Sequence[Array]:
         """Send this process's partial sums to all others and return the sums over all parties.
 
         Args:
             partials: arrays, each the sum over the local parties; all travel in one round.
-            modulus: the ring that the sums live in.
+            modulus: the ring that the sums live in; 2 for packed bits, whose sum is exclusive or.
 
         Returns:
             The sums over all parties; here the partial sums themselves.
@@ -43,7 +51,24 @@ class LocalChannel:
         Cost: 1 round; each party sends its words to the n - 1 others.
         """
         self.rounds += 1
-        others = self.n_parties - 1
-        for partial in partials:
-            self.bytes_sent += partial.nbytes * others
+        n_bytes = sum(partial.nbytes for partial in partials) * (self.n_parties - 1)
+        self.sent = [n + n_bytes for n in self.sent]
         return partials
+
+    def transfer(self, messages: Sequence[Message]) -> list[Array | None]:
+        """Send messages from party to party, all in one round.
+
+        Args:
+            messages: the same ones, in the same order, at all parties; the words are given where
+                the sender is hosted.
+
+        Returns:
+            The words of each message whose receiver is hosted here, None for the others.
+
+        Cost: 1 round; each party sends what it is the sender of.
+        """
+        self.rounds += 1
+        for source, _, words in messages:
+            if words is not None:
+                self.sent[source] += words.nbytes
+        return [words for _, _, words in messages]

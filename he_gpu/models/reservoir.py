@@ -14,8 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from he_gpu.backend import Array
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError, DivergenceError, RangeError
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError, RangeError
 from he_gpu.models.estimator import Estimator, r2_score
+from he_gpu.models.losses import LOSSES, Losses
 from he_gpu.ring.fixedpoint import FACTOR_BITS, as_reals
 from he_gpu.session import Session, current_session
 from he_gpu.tensor import SecretTensor
@@ -27,8 +28,9 @@ GUARD_BITS = 8
 class ReservoirRegressor(Estimator):
     """Least squares on features relu(X @ W) with random public W, fitted on secret shares.
 
-    Full-batch gradient descent without intercept: w starts at 0, e = F w - y, loss = sum(e**2)
-    before the update, w <- w - learning_rate * F.T e.
+    Full-batch gradient descent without intercept: w starts at 0, e = F w - y, w <- w -
+    learning_rate * F.T e. The loss that is revealed is that before the update; descent follows
+    the squares whatever it is.
 
     Args:
         width: number of random features.
@@ -36,6 +38,7 @@ class ReservoirRegressor(Estimator):
         n_steps: number of updates.
         random_state: seed of the public reservoir; None draws another one each time fit is called.
         log_every: reveal the loss at steps 0, log_every, 2 log_every, ...; 0 reveals none.
+        loss: what is revealed: "squared", sum(e**2), or "absolute", sum(|e|).
 
     Attributes:
         coef_: SecretTensor (n_targets, width), or (width,) for 1-d y, in fit's session.
@@ -52,12 +55,14 @@ class ReservoirRegressor(Estimator):
         n_steps: int = 250,
         random_state: int | None = 0,
         log_every: int = 50,
+        loss: str = "squared",
     ):
         self.width = width
         self.learning_rate = learning_rate
         self.n_steps = n_steps
         self.random_state = random_state
         self.log_every = log_every
+        self.loss = loss
 
     def transform(self, X: Any) -> Array:
         """Return the plaintext features relu(X @ W), (n, width).
@@ -100,21 +105,26 @@ class ReservoirRegressor(Estimator):
         Raises:
             ValueError: shapes that do not fit, numbers out of range, a learning rate that must
                 diverge (the message names the largest safe one).
-            ArithmeticError: a revealed loss above the first one; `loss_curve` and `loss_steps` of
-                the error have the losses.
+            ArithmeticError: a revealed loss that no converging run has: above the first one, for
+                m absolute residuals above sqrt(m) times the first. `loss_curve` and `loss_steps`
+                of the error have the losses.
 
         A fit that raises leaves the model as it was.
 
         Range: plaintext that could leave the word is refused. Of secret data nobody can check
-            that, with f = frac_bits, |F w - y| < 2**(54 - 2 f), that the sum of squares of the
-            residuals is below 2**(61 - 2 f) where losses are revealed, that features are below
-            2**(38 - f), and learning_rate |F.T e| below 2**(61 - f - g), where g is f plus the
-            zeros after the point of learning_rate in binary; beyond, results are wrong.
+            that, with f = frac_bits, |F w - y| < 2**(54 - 2 f), that where losses are revealed the
+            sum of squares of the residuals is below 2**(61 - 2 f) or that of absolute ones below
+            2**(61 - f), that features are below 2**(38 - f), and learning_rate |F.T e| below
+            2**(61 - f - g), where g is f plus the zeros after the point of learning_rate in
+            binary; beyond, results are wrong.
         Error: features and residuals are rounded to 2**-f, weights to 2**-(f + 8) at each step, so
             predictions also to some 2**-(f + 8) times the norm of a row of F.
-        Cost: 1 round to mask the features (3 where gradients are not bounded as below); 4 per step
-            (n_targets * (width + n) words of masked weights and residuals, and as many of masked
-            products); 2 for each revealed loss.
+        Cost: once that of the scheme's `mask` of the features (where gradients are not bounded as
+            below, of a `truncate` and another `mask` too); per step two of its truncated
+            `product`, of the masked features and weights and of those and the residuals; for each
+            revealed loss 1 round and, "squared", a `product` of n_targets * n elements without
+            truncation, "absolute" a `positive_part` of as many. With "additive" 1 round (or 3), 4
+            per step and 2 or 8 per loss.
         Leaks: the losses at the logged steps. For plaintext X and y also whether their norms bound
             the gradient by 2**(38 - 2 frac_bits), which chooses the way its product is scaled.
         """
@@ -127,7 +137,7 @@ class ReservoirRegressor(Estimator):
         return self
 
     def _fit(self, X: Any, y: Any, session: Session | None) -> None:
-        rate, n_steps, log_every = self._checked_parameters()
+        rate, n_steps, log_every, loss = self._checked_parameters()
         plain_X, plain_y = not isinstance(X, SecretTensor), not isinstance(y, SecretTensor)
         session, own = _choose_session(session, X, y)
         if session.modulus != 2**64:
@@ -149,14 +159,14 @@ class ReservoirRegressor(Estimator):
         _check_shapes(X.shape, y.shape, self.width)
         bounded = False
         if plain_X and plain_y:
-            bounded = _check_ranges(X, y, rate, session.frac_bits, log_every)
+            bounded = _check_ranges(X, y, rate, session.frac_bits, loss if log_every else None)
         F = session.share(X) if plain_X else X
         y = session.share(y) if plain_y else y
 
         self.session_, self._own_session, self._is_vector = session, own, y.ndim == 1
         if self._is_vector:
             y = y.reshape(-1, 1)
-        losses = _Losses()
+        losses = Losses(loss)
         w = self._descend(session, F, y, rate, bounded, n_steps, log_every, losses)
         self.coef_ = w.reshape(-1) if self._is_vector else w.T
         self.loss_curve_, self.loss_steps_ = losses.values, losses.steps
@@ -170,7 +180,7 @@ class ReservoirRegressor(Estimator):
         bounded: bool,
         n_steps: int,
         log_every: int,
-        losses: _Losses,
+        losses: Losses,
     ) -> SecretTensor:
         """Return the weights (width, n_targets) after n_steps of gradient descent."""
         F = F.masked()
@@ -237,48 +247,15 @@ class ReservoirRegressor(Estimator):
             predicted = predicted.reveal()
         return r2_score(as_reals(y, "score", "y"), predicted)
 
-    def _checked_parameters(self) -> tuple[float, int, int]:
+    def _checked_parameters(self) -> tuple[float, int, int, str]:
         _integer("width", self.width, 1)
         rate = as_reals(self.learning_rate, "fit", "learning_rate")
         if rate.ndim or rate <= 0:
             raise ArgumentValueError(f"fit: learning_rate must be > 0, got {self.learning_rate}")
         n_steps = _integer("n_steps", self.n_steps, 0)
-        return float(rate), n_steps, _integer("log_every", self.log_every, 0)
-
-
-class _Losses:
-    """The revealed losses of one fit; a later one above the first ends it.
-
-    Attributes:
-        values: sums of squared residuals.
-        steps: the steps that they belong to.
-    """
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-        self.steps: list[int] = []
-
-    def reveal(self, step: int, e: SecretTensor) -> None:
-        """Open the loss of a step, exactly as the residuals have it."""
-        column = e.reshape(-1, 1)
-        loss = float(column.T.matmul(column, frac_bits=2 * e.frac_bits).reveal()[0, 0])
-        self.values.append(loss)
-        self.steps.append(step)
-        if loss < 0:
-            raise DivergenceError(
-                f"fit: loss {loss:.3e} at step {step} is negative: the data are out of range, or "
-                "learning_rate is too large",
-                self.values,
-                self.steps,
-            )
-        noise = np.sqrt(e.size) * 8 * 2.0**-e.frac_bits
-        if np.sqrt(loss) > np.sqrt(self.values[0]) + noise:
-            raise DivergenceError(
-                f"fit: loss {loss:.3e} at step {step} is above the first, {self.values[0]:.3e}: "
-                "learning_rate is too large, or the data are out of range or finer than frac_bits",
-                self.values,
-                self.steps,
-            )
+        if self.loss not in LOSSES:
+            raise ArgumentValueError(f"fit: loss must be one of {LOSSES}, got {self.loss!r}")
+        return float(rate), n_steps, _integer("log_every", self.log_every, 0), self.loss
 
 
 def _rounded(F: Array, frac_bits: int) -> Array:
@@ -358,12 +335,12 @@ def _step_bits(rate: float, frac_bits: int) -> int:
     return min(frac_bits + max(0, -int(np.frexp(rate)[1])), 40)
 
 
-def _check_ranges(F: Array, y: Array, rate: float, frac_bits: int, log_every: int) -> bool:
+def _check_ranges(F: Array, y: Array, rate: float, frac_bits: int, loss: str | None) -> bool:
     """Refuse plaintext whose training could leave the word, which no share would show.
 
     Over a converging run |e| never exceeds |y| in the 2-norm of a target, so |F w| stays below
-    2 |y| and a gradient below |y| times the norm of a column of F. Half of each range is left to
-    rounding.
+    2 |y| and a gradient below |y| times the norm of a column of F. The sum of m absolute residuals
+    stays below sqrt(m) |y| over all targets. Half of each range is left to rounding.
 
     Returns:
         Whether gradients fit the word at the scale of the unrounded rate.
@@ -374,8 +351,12 @@ def _check_ranges(F: Array, y: Array, rate: float, frac_bits: int, log_every: in
     rate_bits = factor_bits - int(np.frexp(rate)[1])
     exact = gradient < 2.0 ** (62 - 2 * frac_bits - factor_bits) and frac_bits + rate_bits < 62
     ranges = [("the norm of y", size, 60 - 2 * frac_bits - GUARD_BITS)]
-    if log_every:
-        ranges.append(("the sum of squares of y", float((y**2).sum()), 61 - 2 * frac_bits))
+    squares = float((y**2).sum())
+    if loss == "squared":
+        ranges.append(("the sum of squares of y", squares, 61 - 2 * frac_bits))
+    elif loss == "absolute":
+        most = float(np.sqrt(y.size * squares))
+        ranges.append(("the norm of y times the root of its size", most, 61 - frac_bits))
     if not exact:
         ranges.append(("features", float(F.max(initial=0.0)), 62 - frac_bits - factor_bits))
         step_room = 61 - frac_bits - _step_bits(rate, frac_bits)

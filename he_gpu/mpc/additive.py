@@ -10,8 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from he_gpu.backend import Array, Backend, Kept, word_dtype
-from he_gpu.channel import Cost, LocalChannel
-from he_gpu.mpc.dealer import Dealer, DealerMask
+from he_gpu.channel import Cost, LocalChannel, PairChannel
+from he_gpu.mpc.bit_dealer import BitDealer
+from he_gpu.mpc.comparison import Comparison
+from he_gpu.mpc.dealer import DealerMask
 from he_gpu.mpc.masked import Masked
 from he_gpu.mpc.scheme import Operation, Scheme
 from he_gpu.ring import KeyRing, Prg
@@ -25,11 +27,19 @@ class Additive(Scheme):
         backend: the device.
         modulus: 2**64 or 2**32.
         channel: how the parties talk.
+        dealer: name of the one who deals, for its keys.
     """
 
     name = "additive"
 
-    def __init__(self, keys: KeyRing, backend: Backend, modulus: int, channel: LocalChannel):
+    def __init__(
+        self,
+        keys: KeyRing,
+        backend: Backend,
+        modulus: int,
+        channel: LocalChannel | PairChannel,
+        dealer: str = "dealer",
+    ):
         self.backend = backend
         self.modulus = modulus
         self.n_parties = channel.n_parties
@@ -37,7 +47,8 @@ class Additive(Scheme):
         self._keys = keys
         self._channel = channel
         self._inputs: dict[tuple[int, int], Prg] = {}
-        self._dealer = Dealer(keys, backend, modulus, channel.n_parties, channel.parties)
+        self._dealer = BitDealer(keys, backend, modulus, channel.n_parties, channel.parties, dealer)
+        self._comparison = Comparison(backend, modulus, channel, self._dealer, self.lead)
 
     @property
     def cost(self) -> Cost:
@@ -60,8 +71,8 @@ class Additive(Scheme):
         Leaks: nothing; n - 1 shares are uniform.
         """
         parties = self._channel.parties
-        xp, shape, dtype = self.backend.xp, words.shape, word_dtype(self.modulus)
-        stack = xp.empty((len(parties), *shape), dtype)
+        shape, dtype = words.shape, word_dtype(self.modulus)
+        stack = self.backend.empty((len(parties), *shape), dtype)
         if owner not in parties:
             for row, party in enumerate(parties):
                 self._input_prg(owner, party).uniform(shape, self.modulus, out=stack[row, ...])
@@ -71,7 +82,9 @@ class Additive(Scheme):
             if party == owner:
                 continue
             hosted = party in parties
-            share = stack[party - parties.start, ...] if hosted else xp.empty(shape, dtype)
+            share = (
+                stack[party - parties.start, ...] if hosted else self.backend.empty(shape, dtype)
+            )
             stream = self._input_prg(owner, party).stream(shape, self.modulus)
             self.backend.split(words, stream, share, rest, self.modulus)
             words = rest
@@ -167,6 +180,39 @@ class Additive(Scheme):
             return super().mul_public(x, public)
         shape = np.broadcast_shapes(x.shape[1:], public.shape)
         return self._truncate(x, public, shape, drop)
+
+    def below(self, x: Array, thresholds: Array) -> Array:
+        """Return shares of the integers 1 where x < t and 0 elsewhere; see `Scheme.below`.
+
+        Args:
+            x: stack of signed words; -2**(k-1) <= x - t < 2**(k-1), which shares cannot check.
+            thresholds: (n_thresholds, *t) public words.
+
+        Error: none.
+        Cost: 7 rounds modulo 2^64, 6 modulo 2^32. For n elements, T thresholds and W = ceil(n / 64)
+            each party sends to each other one n words and 8 W T (3 k / 2 - 2) bytes, and the dealer
+            8 W (3 k / 2 + T (k - 2)) bytes and n T words.
+        Leaks: nothing; opened words are uniform.
+        """
+        return self._comparison.below(x, thresholds)
+
+    def is_zero(self, x: Array) -> Array:
+        """Return shares of the integers 1 where x = 0 and 0 elsewhere.
+
+        Cost: 7 rounds modulo 2^64, 6 modulo 2^32. For n elements and W = ceil(n / 64) each party
+            sends to each other one n words and 8 W (k - 1) bytes, and the dealer 8 W (2 k - 1)
+            bytes and n words.
+        Error, Leaks: as `below`.
+        """
+        return self._comparison.is_zero(x)
+
+    def positive_part(self, x: Array) -> Array:
+        """Return shares of max(x, 0).
+
+        Cost: as `below` with one threshold, and n more words from the dealer.
+        Error, Leaks: as `below`.
+        """
+        return self._comparison.positive_part(x)
 
     def _truncate(self, x: Array, factor: Array | None, shape: tuple[int, ...], drop: int) -> Array:
         minus_mask, low, top = self._dealer.truncation(shape, drop)

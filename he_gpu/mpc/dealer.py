@@ -8,17 +8,15 @@ Sources: Beaver, CRYPTO 1991; Dalskov, Escudero, Keller, PoPETs 2020 (truncation
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from he_gpu.backend import Array, Backend, Kept, word_dtype
+from he_gpu.mpc.pool import Pool
 from he_gpu.ring import KeyRing
-
-BULK_BYTES = 2**21
-"""Correlations made ahead in one go fill about this much memory."""
 
 _numbers = count()
 
@@ -69,13 +67,20 @@ class Dealer:
         modulus: 2**64 or 2**32.
         n_parties: of the whole protocol.
         hosted: the parties whose rows are kept here.
+        name: of this dealer, in the labels of its keys.
 
     Attributes:
         bytes_sent: bytes of corrections handed out so far.
     """
 
     def __init__(
-        self, keys: KeyRing, backend: Backend, modulus: int, n_parties: int, hosted: range
+        self,
+        keys: KeyRing,
+        backend: Backend,
+        modulus: int,
+        n_parties: int,
+        hosted: range,
+        name: str = "dealer",
     ):
         self._backend = backend
         self._modulus = modulus
@@ -83,18 +88,15 @@ class Dealer:
         self._n_parties = n_parties
         self._rows = slice(hosted.start, hosted.stop)
         self._prgs = [
-            keys.prg(f"dealer,{party}/correlation", backend) for party in range(n_parties)
+            keys.prg(f"{name},{party}/correlation", backend) for party in range(n_parties)
         ]
-        self._own = keys.prg("dealer/mask", backend)
-        self._repeats = 1
-        self._pools: dict[Any, Iterator[Any]] = {}
+        self._own = keys.prg(f"{name}/mask", backend)
+        self._pool = Pool()
         self.bytes_sent = 0
 
     def expect(self, n_repeats: int) -> None:
         """Prepare n_repeats correlations of a kind whenever none is left; 0 ends this."""
-        self._repeats = max(1, n_repeats)
-        if n_repeats == 0:
-            self._pools.clear()
+        self._pool.expect(n_repeats)
 
     def mask(self, shape: tuple[int, ...]) -> tuple[Array, DealerMask]:
         """Return shares of a uniform mask to keep, and the dealer's handle to it."""
@@ -148,25 +150,13 @@ class Dealer:
         return Correlation(*items)
 
     def _take(
-        self, key: Any, make: Callable[[int], tuple[Any, ...]], n_words: Callable[[], int]
+        self, kind: Any, make: Callable[[int], tuple[Any, ...]], n_words: Callable[[], int]
     ) -> Any:
-        """Return the next correlation of a kind, making more where none is left.
-
-        Args:
-            key: the kind.
-            make: makes the fields of some correlations, each with the calls along its first axis.
-            n_words: how many words of one correlation a party holds.
-        """
+        """Return the next correlation of a kind; n_words is how many of it a party holds."""
         self._own.check_process()  # a forked child must not take what its parent takes too
-        items = next(self._pools[key], None) if key in self._pools else None
-        if items is not None:
-            return items
-        if self._repeats == 1:
-            return tuple(field[0] for field in make(1))
-        n_bytes = n_words() * self._n_parties * self._dtype.itemsize
-        n = min(self._repeats, max(1, BULK_BYTES // max(1, n_bytes)))
-        self._pools[key] = zip(*make(n), strict=True)
-        return next(self._pools[key])
+        return self._pool.take(
+            kind, make, lambda: n_words() * self._n_parties * self._dtype.itemsize
+        )
 
     def _operand(self, mask: DealerMask | tuple[int, ...], n: int) -> tuple[Any, Kept]:
         if isinstance(mask, DealerMask):
@@ -176,7 +166,7 @@ class Dealer:
 
     def _split(self, total: Array) -> Array:
         """Return shares of words that the dealer knows: (n, *shape) -> (n_parties, n, *shape)."""
-        stack = self._backend.xp.empty((self._n_parties, *total.shape), self._dtype)
+        stack = self._backend.empty((self._n_parties, *total.shape), self._dtype)
         self._split_rest(stack, total, 0)
         return stack
 
@@ -190,8 +180,8 @@ class Dealer:
 
     def _truncatable(self, total: Array, drop: int) -> tuple[Array, Array, Array]:
         """Return shares of words minus a fresh mask, and of the parts that undo it."""
-        xp, shape = self._backend.xp, (self._n_parties, *total.shape)
-        stacks = [xp.empty(shape, self._dtype) for _ in range(3)]
+        shape = (self._n_parties, *total.shape)
+        stacks = [self._backend.empty(shape, self._dtype) for _ in range(3)]
         streams = [self._own.stream(total.shape, self._modulus)]
         streams += [self._prgs[0].stream(total.shape, self._modulus) for _ in stacks]
         halves = [(stack[0, ...], stack[-1, ...]) for stack in stacks]
@@ -203,7 +193,7 @@ class Dealer:
 
     def _draw(self, n: int, shape: tuple[int, ...]) -> Array:
         """Return (n_parties, n, *shape), each row drawn from its party's key."""
-        stack = self._backend.xp.empty((self._n_parties, n, *shape), self._dtype)
+        stack = self._backend.empty((self._n_parties, n, *shape), self._dtype)
         for row, prg in zip(stack, self._prgs, strict=True):
             prg.uniform((n, *shape), self._modulus, out=row)
         return stack

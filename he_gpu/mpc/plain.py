@@ -72,6 +72,23 @@ class Plain(Scheme):
         self._check("truncate", self._real(x))
         return self._round(x, drop)
 
+    def below(self, x: Array, thresholds: Array) -> Array:
+        """Return 1 where x < t and 0 elsewhere, or raise RangeError where x - t passes 2**(k-1)."""
+        differences = self._real(x)[:, None] - self._real(thresholds)
+        self._check("compare", differences / 2)
+        signed = np.dtype(f"i{x.dtype.itemsize}")
+        bits = x[:, None].view(signed) < thresholds.view(signed)
+        return bits.astype(x.dtype)
+
+    def is_zero(self, x: Array) -> Array:
+        """Return 1 where x = 0 and 0 elsewhere."""
+        return (x == 0).astype(x.dtype)
+
+    def positive_part(self, x: Array) -> Array:
+        """Return max(x, 0)."""
+        signed = np.dtype(f"i{x.dtype.itemsize}")
+        return self.backend.xp.maximum(x.view(signed), 0).view(x.dtype)
+
     def add(self, x: Array, y: Array) -> Array:
         """Return ``x + y``, or raise RangeError beyond 2**(k-2)."""
         self._check("add", self._real(x) + self._real(y))

@@ -21,8 +21,9 @@ Operation = Literal["mul", "matmul"]
 class Scheme(ABC):
     """Secret words modulo 2**64 or 2**32 among parties.
 
-    A secret of shape s is a stack of shape (parties hosted here, *s). Stacks of one operation have
-    the same number of axes, and broadcast over those after the first.
+    A secret of shape s is a stack of shape (rows, *s); how many rows there are for the parties
+    hosted here is the scheme's business. Stacks of one operation have the same number of axes, and
+    broadcast over those after the first.
 
     Attributes:
         name: what `Session(protocol=...)` calls it.
@@ -60,8 +61,32 @@ class Scheme(ABC):
         """Return the stack of x / 2**drop, rounded to one of the two nearest integers."""
 
     @abstractmethod
+    def below(self, x: Array, thresholds: Array) -> Array:
+        """Return the stack of the integers 1 where x < t and 0 elsewhere.
+
+        Args:
+            x: stack of signed words, rows by shape.
+            thresholds: (n_thresholds, *t) public signed words, each t broadcast to x's shape.
+
+        Returns:
+            A stack of shape (rows, n_thresholds, *shape).
+        """
+
+    @abstractmethod
+    def is_zero(self, x: Array) -> Array:
+        """Return the stack of the integers 1 where x = 0 and 0 elsewhere."""
+
+    @abstractmethod
+    def positive_part(self, x: Array) -> Array:
+        """Return the stack of max(x, 0)."""
+
+    @abstractmethod
     def mask(self, x: Array) -> Masked | Array:
         """Return x in a form that later products reuse without opening it again."""
+
+    def shares(self, stack: Array) -> Array:
+        """Return what each party holds of a stack, (parties, *shape), with its words in between."""
+        return stack
 
     def expect(self, n_repeats: int) -> None:  # noqa: B027 - a hint that schemes may ignore
         """Hint that every coming product and truncation comes n_repeats times; 0 ends the hint."""

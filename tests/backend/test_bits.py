@@ -8,7 +8,10 @@ from he_gpu.backend import get_backend as backend_of
 from he_gpu.backend.definition import bits as definition
 from he_gpu.backend.definition.sharing import Stream
 from he_gpu.backend.definition.words import word_dtype
-from tests.backend.ring_words import WRAPPING, assert_same, edges, ints, some_words
+from he_gpu.backend.device import bits as launcher
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError
+from tests.backend.ring_words import WRAPPING, assert_same, edges, ints, some_words, to_host
+from tests.conftest import require_device
 
 PARTIES = (1, 2, 3)
 SIZES = (1, 63, 64, 65, 1000, 1009)
@@ -222,3 +225,208 @@ def test_definition_of_bits_as_words(n, parties, modulus):
         split_lead(lambda v, *x: definition.bit_times_word(*v, *x), both, beta, masks, product),
         words,
     )
+
+
+def on_both(kernel_device, function, *operands):
+    """A step of the launcher on device arrays, which must equal the definition's."""
+    expected = getattr(definition, function)(*operands)
+    moved = [kernel_device.xp.asarray(x) if isinstance(x, np.ndarray) else x for x in operands]
+    assert_same(getattr(launcher, function)(kernel_device, *moved), np.asarray(expected))
+
+
+@pytest.mark.parametrize("modulus", WRAPPING)
+@pytest.mark.parametrize("n", [0, *SIZES, 4096, 6000])
+def test_device_planes(kernel_device, n, modulus):
+    rng = np.random.default_rng(n)
+    words = some_words(rng, n, modulus)
+    on_both(kernel_device, "bit_planes", words)
+    on_both(kernel_device, "bit_planes", some_words(rng, 2 * n, modulus)[::2])
+    on_both(kernel_device, "bit_words", uint64s(rng, width(n)), n, words.dtype)
+
+
+@pytest.mark.parametrize("k", [64, 32])
+@pytest.mark.parametrize("parties", PARTIES)
+@pytest.mark.parametrize("n_words", [0, 1, 2, 17, 300])
+def test_device_trees(kernel_device, n_words, parties, k):
+    rng = np.random.default_rng(n_words)
+    public = uint64s(rng, k, n_words)
+    mask, pairs = uint64s(rng, parties, k, n_words), uint64s(rng, parties, k // 2, n_words)
+    for lead in (0, 1):
+        on_both(kernel_device, "carry_leaves", public, mask, pairs, lead)
+        on_both(kernel_device, "equal_leaves", public, mask, pairs, lead)
+    for half in {1, k // 4}:
+        nodes = uint64s(rng, parties, 2, 2 * half, n_words)
+        masks = uint64s(rng, parties, 3, half, n_words)
+        products = uint64s(rng, parties, 2, half, n_words)
+        on_both(kernel_device, "carry_open", nodes, masks)
+        on_both(kernel_device, "carry_combine", masks[0], nodes, masks, products)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (130,), (3, 5), (70, 2), (2, 3, 5)])
+@pytest.mark.parametrize("parties", PARTIES)
+def test_device_products_of_bits(kernel_device, parties, shape):
+    rng = np.random.default_rng(parties)
+    x, y, a, b, c = uint64s(rng, 5, parties, *shape)
+    public = definition.and_open(x, a, y, b)
+    on_both(kernel_device, "and_open", x, a, y, b)
+    on_both(kernel_device, "and_combine", public, y, a, c)
+    on_both(kernel_device, "xor_open", x, a)
+    on_both(kernel_device, "xor_open", x)
+
+
+def views(stack):
+    """Strided operands: two that a kernel can walk, and three that it cannot."""
+    yield stack[:, 1::2]
+    yield stack[:, :7]
+    yield stack[:, 6::-1]
+    yield stack[::-1, ::2]
+    yield stack.swapaxes(1, 2)
+
+
+@pytest.mark.parametrize("n_words", [7, 8])
+def test_device_products_of_strided_bits(kernel_device, n_words):
+    rng = np.random.default_rng(5)
+    xp = kernel_device.xp
+    stack = uint64s(rng, 3, 14, n_words)
+    for x, here_x in zip(views(stack), views(xp.asarray(stack)), strict=True):
+        y, a, b, c = uint64s(rng, 4, *x.shape)
+        here = {"y": y, "a": a, "b": b, "c": c}
+        here = {name: xp.asarray(value) for name, value in here.items()}
+        public = definition.and_open(x, a, y, b)
+        result = launcher.and_open(kernel_device, here_x, here["a"], here["y"], here["b"])
+        assert_same(result, public)
+        result = launcher.and_combine(
+            kernel_device, xp.asarray(public), here_x, here["a"], here["c"]
+        )
+        assert_same(result, definition.and_combine(public, x, a, c))
+        assert_same(launcher.xor_open(kernel_device, here_x, here["a"]), definition.xor_open(x, a))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (63,), (4, 9), (1025,)])
+def test_device_splits_bits(kernel_device, shape):
+    xp = kernel_device.xp
+    total = uint64s(np.random.default_rng(3), *shape)
+    share, rest = np.empty_like(total), np.empty_like(total)
+    definition.split_bits(total, STREAM, share, rest)
+    here = xp.asarray(total.copy())
+    here_share, here_rest = xp.empty_like(here), xp.empty_like(here)
+    launcher.split_bits(kernel_device, here, STREAM, here_share, here_rest)
+    assert_same(here_share, share)
+    assert_same(here_rest, rest)
+    launcher.split_bits(kernel_device, here, STREAM, here_share, here)  # in place
+    assert_same(here, rest)
+
+
+@pytest.mark.parametrize("modulus", WRAPPING)
+@pytest.mark.parametrize("parties", PARTIES)
+@pytest.mark.parametrize("n", [0, *SIZES])
+def test_device_bits_as_words(kernel_device, n, parties, modulus):
+    rng = np.random.default_rng(n)
+    plane, public = uint64s(rng, width(n)), some_words(rng, n, modulus)
+    beta, mask, product = (some_words(rng, (parties, n), modulus) for _ in range(3))
+    for lead in (0, 1):
+        on_both(kernel_device, "bit_shares", plane, beta, lead)
+        on_both(kernel_device, "bit_times_word", plane, public, beta, mask, product, lead)
+
+
+@pytest.mark.parametrize("name", ["emulator", "cuda"])
+@pytest.mark.parametrize("modulus", WRAPPING)
+def test_the_trees_on_a_device(name, modulus):
+    """Through the backend, as a protocol calls it, with every step on the device."""
+    require_device(name)
+    on = backend_of(name)
+    rng = np.random.default_rng(6)
+    k = modulus.bit_length() - 1
+    c, mask = word_pairs(rng, 1009, modulus)
+    low = 2 ** (k - 1) - 1
+    pairs = list(zip(ints(c), ints(mask), strict=True))
+    host = {"c": c, "mask": mask}
+    steps = OnDevice(on)
+    result = opened(carries(steps, Dealer(rng, 2), **host))
+    assert bits_of(result, c.size) == [((x & low) + (y & low)) >> (k - 1) for x, y in pairs]
+    result = opened(equalities(steps, Dealer(rng, 2), **host))
+    assert bits_of(result, c.size) == [int(x == y) for x, y in pairs]
+
+
+class OnDevice:
+    """A backend's steps on NumPy operands: to the device and back."""
+
+    def __init__(self, backend):
+        self.backend = backend
+
+    def __getattr__(self, name):
+        function = getattr(self.backend, name)
+
+        def step(*operands):
+            moved = (self.backend.asarray(x) if isinstance(x, np.ndarray) else x for x in operands)
+            return self.backend.to_numpy(function(*moved))
+
+        return step
+
+
+def test_device_refuses(kernel_device):
+    xp = kernel_device.xp
+    words, plane = xp.zeros(128, np.uint64), xp.zeros(2, np.uint64)
+    public, mask = xp.zeros((64, 2), np.uint64), xp.zeros((3, 64, 2), np.uint64)
+    nodes, masks = xp.zeros((3, 2, 32, 2), np.uint64), xp.zeros((3, 3, 16, 2), np.uint64)
+    pairs, beta = mask[:, :32], xp.zeros((3, 128), np.uint64)
+
+    def refuses(error, match, function, *operands):
+        with pytest.raises(error, match=match):
+            getattr(launcher, function)(kernel_device, *operands)
+
+    wrong, wrong_type = ArgumentValueError, ArgumentTypeError
+    match = "bit_planes: words must have dtype uint64 or uint32, got int64"
+    refuses(wrong_type, match, "bit_planes", words.astype(np.int64))
+    refuses(wrong, r"bit_planes: words must have shape \(n,\), got \(64, 2\)", "bit_planes", public)
+    match = "bit_words: dtype must be uint64 or uint32, got int64"
+    refuses(wrong_type, match, "bit_words", plane, 128, np.int64)
+    refuses(wrong, "bit_words: n must be at least 0, got -1", "bit_words", plane, -1, np.uint64)
+    match = r"bit_words: plane must have shape \(3,\), got \(2,\)"
+    refuses(wrong, match, "bit_words", plane, 129, np.uint64)
+    for leaves in ("carry_leaves", "equal_leaves"):
+        match = f"{leaves}: lead must be 0 or 1, got 2"
+        refuses(wrong, match, leaves, public, mask, pairs, 2)
+        match = f"{leaves}: mask must have 64 or 32 planes, got 62"
+        refuses(wrong, match, leaves, public[2:], mask[:, 2:], pairs[:, 1:], 1)
+        match = rf"{leaves}: mask must have shape \(parties, k, W\), got \(64, 2\)"
+        refuses(wrong, match, leaves, public, public, pairs, 1)
+        match = rf"{leaves}: pairs must have shape \(3, 32, 2\), got \(3, 31, 2\)"
+        refuses(wrong, match, leaves, public, mask, pairs[:, 1:], 1)
+        match = rf"{leaves}: public must have shape \(64, 2\), got \(64, 1\)"
+        refuses(wrong, match, leaves, public[:, :1], mask, pairs, 1)
+        match = f"{leaves}: public must have dtype uint64, got uint32"
+        refuses(wrong_type, match, leaves, public.astype(np.uint32), mask, pairs, 1)
+    match = r"carry_open: nodes must have shape \(parties, 2, m, W\) with an even m, got"
+    refuses(wrong, match, "carry_open", nodes[:, :, 1:], masks)
+    refuses(wrong, match, "carry_open", nodes[:, :1], masks)
+    match = r"carry_open: masks must have shape \(3, 3, 16, 2\), got \(3, 2, 16, 2\)"
+    refuses(wrong, match, "carry_open", nodes, masks[:, :2])
+    match = r"carry_combine: opened must have shape \(3, 16, 2\), got \(2, 16, 2\)"
+    refuses(wrong, match, "carry_combine", masks[0, :2], nodes, masks, masks[:, :2])
+    match = r"carry_combine: products must have shape \(3, 2, 16, 2\), got \(3, 3, 16, 2\)"
+    refuses(wrong, match, "carry_combine", masks[0], nodes, masks, masks)
+    match = r"and_open: y must have shape \(3, 64, 2\), got \(3, 32, 2\)"
+    refuses(wrong, match, "and_open", mask, mask, pairs, mask)
+    match = r"and_combine: opened must have shape \(2, 64, 2\), got \(3, 64, 2\)"
+    refuses(wrong, match, "and_combine", mask, mask, mask, mask)
+    empty = xp.zeros((0, 2), np.uint64)
+    refuses(wrong, r"xor_open: stack must have shape \(parties, ...\) with a", "xor_open", empty)
+    match = r"xor_open: mask must have shape \(64, 2\), got \(2,\)"
+    refuses(wrong, match, "xor_open", public, plane)
+    refuses(wrong_type, "xor_open: stack must be an array of", "xor_open", [[1, 2]])
+    match = "split_bits: share must not share memory with total or rest"
+    refuses(wrong, match, "split_bits", words, STREAM, words, words)
+    match = r"split_bits: rest must have shape \(128,\), got \(2,\)"
+    refuses(wrong, match, "split_bits", words, STREAM, words.copy(), plane)
+    match = r"bit_shares: opened must have shape \(2,\), got \(128,\)"
+    refuses(wrong, match, "bit_shares", words, beta, 1)
+    match = r"bit_shares: beta must have shape \(parties, n\), got \(128,\)"
+    refuses(wrong, match, "bit_shares", plane, words, 1)
+    refuses(wrong, "bit_shares: lead must be 0 or 1, got -1", "bit_shares", plane, beta, -1)
+    match = "bit_times_word: mask must have dtype uint64, got uint32"
+    small = beta.astype(np.uint32)
+    refuses(wrong_type, match, "bit_times_word", plane, words, beta, small, beta, 1)
+    match = r"bit_times_word: public must have shape \(128,\), got \(2,\)"
+    refuses(wrong, match, "bit_times_word", plane, plane, beta, beta, beta, 1)
+    assert not to_host(words).any()

@@ -86,11 +86,14 @@ def test_limb_products_run_on_integer_tensor_cores():
         "matmul_limb_ring_u32": 10,
         "matmul_limb_mod_u64": 9,
         "matmul_limb_m2_mod_u64": 4,
+        "matmul_limb_kept_ring_u64": 36,
+        "matmul_limb_kept_ring_u32": 10,
     }
-    bodies = ptx.split(".visible .entry ")[1:]
-    assert {body[: body.index("(")] for body in bodies} == set(products)
-    for body in bodies:
-        name = body[: body.index("(")]
+    parts = ptx.split(".visible .entry ")[1:]
+    bodies = {part[: part.index("(")]: part for part in parts}
+    assert set(bodies) == {*products, "cut_planes_ring_u64", "cut_planes_ring_u32"}
+    for name in products:
+        body = bodies[name]
         # A warp multiplies 32 x 16 results by 4 instructions, or 32 x 32 by 8.
         tiles = 4 if "64" in name and "mod" not in name else 8
         found = re.findall(r"mma\.sync\.aligned\.m16n8k32\.row\.col\.s32\.(\w+)\.(\w+)", body)

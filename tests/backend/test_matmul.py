@@ -1,13 +1,17 @@
 """The matrix product: the definition equals Python's integers, kernels equal the definition."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 from he_gpu.backend import Kept, emulator
 from he_gpu.backend.definition import matmul as definition
 from he_gpu.backend.definition.digits import cut
+from he_gpu.backend.definition.protocol import reconstruct
 from he_gpu.backend.definition.words import RING_32, RING_64, word_dtype, wraps
 from he_gpu.backend.device import matmul as launcher
+from he_gpu.backend.device.matmul_limb import limb_kernel
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from tests.backend.ring_words import MODULI, assert_same, random_words, some_words, to_host
 
@@ -215,6 +219,57 @@ def test_device_writes_out(kernel_device, kernel, modulus):
     # An operand that lies where the result goes is read as it was before.
     launcher.matmul(kernel_device, out, a, modulus, add=out, out=out)
     assert_same(out, definition.matmul(square, host, modulus, add=square))
+
+
+@pytest.mark.parametrize("modulus", [3, 501337, 2**32, 2**61 - 1, 2**64])
+@pytest.mark.parametrize("kernel", [*launcher.KERNELS, "chosen"])
+def test_totals_over_the_parties(kernel_device, kernel, modulus):
+    if kernel == "matmul_limb" and limb_kernel(modulus) is None:
+        pytest.skip("limbs serve no such modulus")
+    rng = np.random.default_rng(12)
+    xp = kernel_device.xp
+    # As the protocol calls it: d (m, k), y (parties, k, n), a (parties, m, k2), e (k2, n); then
+    # with batches that fold, that do not, that stack into rows, and that only one operand has.
+    cases = [
+        (((m, k), (parties, k, n), (parties, m, k2), (k2, n)), ((parties, m, n), (n,)))
+        for parties, m, k, n, k2 in ((1, 5, 31, 3, 40), (2, 33, 40, 35, 33), (3, 4, 0, 1, 5))
+    ]
+    cases += [
+        (((4, 5, 9), (3, 4, 9, 6), (3, 4, 5, 2), (4, 2, 6)), ((3, 4, 5, 6), (3, 1, 5, 1))),
+        (((3, 2, 4, 5, 9), (9, 6), (3, 1, 4, 5, 9), (9, 6)), ((3, 2, 4, 5, 6), (2, 1, 5, 6))),
+        (((3, 4, 5, 9), (3, 1, 9, 6), (3, 4, 5, 2), (3, 1, 2, 6)), ((1, 1, 5, 1),)),
+        (((2, 5, 9), (9, 6), (5, 3), (3, 6)), ((5, 6),)),
+    ]
+    for shapes, add_shapes in cases:
+        words = [some_words(rng, shape, modulus) for shape in shapes]
+        on_device = [xp.asarray(x) for x in words]
+        batch = np.broadcast_shapes(*(shape[:-2] for shape in shapes))
+        for shape in (None, *add_shapes):
+            add = None if shape is None else some_words(rng, shape, modulus)
+            apart = definition.matmul_pair(*words, modulus, add=add)
+            expected = reconstruct(apart, modulus)
+            assert_same(definition.matmul_pair(*words, modulus, add=add, total=True), expected)
+            options = {"add": None if add is None else xp.asarray(add), "total": True}
+            before = emulator.launches.total()
+            with nullcontext() if kernel == "chosen" else launcher.forced(kernel):
+                result = launcher.matmul_pair(kernel_device, *on_device, modulus, **options)
+            assert_same(result, expected)
+            if xp is np and len(batch) < 3:
+                assert emulator.launches.total() == before + 1
+    out = xp.empty_like(result)
+    assert launcher.matmul_pair(kernel_device, *on_device, modulus, **options, out=out) is out
+    assert_same(out, expected)
+
+
+def test_totals_refuse(kernel_device):
+    xp = kernel_device.xp
+    a = xp.zeros((3, 4, 4), np.uint64)
+    for x, batches in ((a[0], r"\(\)"), (a[:0], r"\(0,\)")):
+        message = f"matmul_pair: total needs operands .* with a party, got batches {batches}"
+        with pytest.raises(ArgumentValueError, match=message):
+            launcher.matmul_pair(kernel_device, x, x, x, x, RING_64, total=True)
+    with pytest.raises(ArgumentValueError, match=r"out must have shape \(4, 4\), got \(3, 4, 4\)"):
+        launcher.matmul_pair(kernel_device, a, a, a, a, RING_64, out=a.copy(), total=True)
 
 
 @pytest.mark.usefixtures("require_emulator")

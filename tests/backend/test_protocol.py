@@ -66,7 +66,9 @@ def test_definition_of_beavers_product(parties, modulus):
     assert ints(d) == [(p - q) % modulus for p, q in pairs]
     pairs = zip(totals(x, modulus), totals(y, modulus), strict=True)
     result = definition.beaver_combine(d, y, a, e, c)
-    assert totals(result, modulus) == [p * q % modulus for p, q in pairs]
+    expected = [p * q % modulus for p, q in pairs]
+    assert totals(result, modulus) == expected
+    assert ints(definition.beaver_combine(d, y, a, e, c, total=True)) == expected
 
 
 def truncation_values(rng, k):
@@ -145,8 +147,11 @@ def test_device_fused_steps(kernel_device, n, parties, modulus):
         assert_same(result, definition.open_scaled(y, a, factor))
     for public in ((d, e), (d[:1], e), (d, e[:1])):
         words = (public[0], y, a, public[1], c)
+        shares = definition.beaver_combine(*words)
         result = launcher.beaver_combine(kernel_device, *map(xp.asarray, words))
-        assert_same(result, definition.beaver_combine(*words))
+        assert_same(result, shares)
+        opened = launcher.beaver_combine(kernel_device, *map(xp.asarray, words), total=True)
+        assert_same(opened, definition.reconstruct(shares, modulus))
     for bits in (1, 16, modulus.bit_length() - 4):
         low_on_device, top_on_device = xp.asarray(low), xp.asarray(top)
         for lead in (0, 1):
@@ -169,6 +174,8 @@ def test_device_on_shapes_broadcasts_and_strides(kernel_device, shape, modulus):
         words = (d, y, a, publics[-1], c)
         result = launcher.beaver_combine(kernel_device, *map(xp.asarray, words))
         assert_same(result, definition.beaver_combine(*words))
+        opened = launcher.beaver_combine(kernel_device, *map(xp.asarray, words), total=True)
+        assert_same(opened, definition.beaver_combine(*words, total=True))
         result = launcher.add_public(kernel_device, xp.asarray(y), xp.asarray(d), 1, modulus)
         assert_same(result, definition.add_public(y, d, 1, modulus))
     turned, axes = xp.asarray(y).T, np.transpose(y)

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from he_gpu.backend import emulator, loader
+from he_gpu.backend.definition import bits
+from he_gpu.backend.device import bits as bits_launcher
 from he_gpu.backend.device import matmul as launcher
 from he_gpu.backend.emulator import Emulator
 from he_gpu.errors import ArgumentValueError, KernelFaultError
@@ -370,6 +372,25 @@ def without_barrier(text, number):
     return "block_barrier();".join(pieces[: number + 1]) + "block_barrier();".join(
         pieces[number + 1 :]
     )
+
+
+@pytest.mark.parametrize("missing", [None, 0, 1])
+@pytest.mark.parametrize("dtype", [np.uint64, np.uint32])
+def test_every_barrier_of_the_bit_planes_is_needed(dtype, missing, monkeypatch):
+    monkeypatch.setattr(bits_launcher, "grid_1d", lambda n, block: (1,))  # a block turns all tiles
+    text = (loader.kernel_directory() / "bits.cu").read_text(encoding="utf-8")
+    assert text.count("block_barrier();") == 2
+    if missing is not None:
+        text = without_barrier(text, missing)
+    device = Emulator(order="random", sanitizers="thread")
+    device.add_source(loader.parse("bits", text))
+    words = np.random.default_rng(5).integers(0, 2**32, 4200, dtype)  # two tiles and a rest
+    if missing is None:
+        planes = bits_launcher.bit_planes(device, words)
+        np.testing.assert_array_equal(planes, bits.bit_planes(words))
+    else:
+        with pytest.raises(KernelFaultError, match=r"race in shared memory: .* at bits\.cu:\d+"):
+            bits_launcher.bit_planes(device, words)
 
 
 # The kernel that each barrier of matmul.cu belongs to.

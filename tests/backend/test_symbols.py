@@ -13,13 +13,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from he_gpu.backend import emulator, loader
-from he_gpu.backend.definition import elementwise, matmul, prg, protocol, sharing
+from he_gpu.backend import Kept, emulator, loader
+from he_gpu.backend.definition import (
+    bits,
+    elementwise,
+    matmul,
+    prg,
+    protocol,
+    replicated,
+    sharing,
+)
 from he_gpu.backend.definition.words import RING_32, RING_64
+from he_gpu.backend.device import bits as device_bits
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import matmul as device_matmul
 from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
+from he_gpu.backend.device import replicated as device_replicated
 from he_gpu.backend.device import sharing as device_sharing
 from he_gpu.backend.device.matmul_limb import limb_kernel
 from tests.backend.ring_words import WRAPPING, assert_same, some_words
@@ -28,6 +38,39 @@ pytestmark = pytest.mark.usefixtures("require_emulator")
 
 MODULI = (RING_64, RING_32, 501337, 2**63 - 25)
 KEY, NONCE = bytes(range(32)), bytes(12)
+
+
+def bits_calls(device, rng, modulus):
+    if modulus not in WRAPPING:
+        return
+    k, n = modulus.bit_length() - 1, 2300  # planes of 36 words: packs, and more than one tile
+    words, beta = some_words(rng, n, modulus), some_words(rng, (2, n), modulus)
+    public = bits.bit_planes(words)
+    mask, pairs = (some_words(rng, (2, rows, 36), RING_64) for rows in (k, k // 2))
+    nodes = some_words(rng, (2, 2, k // 2, 36), RING_64)
+    masks = some_words(rng, (2, 3, k // 4, 36), RING_64)
+    x, y, (a, b, c) = nodes[:, 0, 1::2], nodes[:, 1, ::2], masks.swapaxes(0, 1)
+    calls = {
+        "bit_planes": (words,),
+        "bit_words": (public[0], n, words.dtype),
+        "carry_leaves": (public, mask, pairs, 1),
+        "equal_leaves": (public, mask, pairs, 1),
+        "carry_open": (nodes, masks),
+        "carry_combine": (masks[0], nodes, masks, nodes[:, :, ::2]),
+        "and_open": (x, a, y, b),
+        "and_combine": (masks[0, :2], y, a, c),
+        "xor_open": (a, b),
+        "bit_shares": (public[0], beta, 1),
+        "bit_times_word": (public[0], words, beta, beta[::-1], beta, 1),
+    }
+    for name, arguments in calls.items():
+        result = getattr(device_bits, name)(device, *arguments)
+        assert_same(result, getattr(bits, name)(*arguments))
+    outputs = [np.empty_like(a) for _ in range(4)]
+    device_bits.split_bits(device, a, sharing.Stream(KEY, NONCE), *outputs[:2])
+    bits.split_bits(a, sharing.Stream(KEY, NONCE), *outputs[2:])
+    for result, expected in zip(outputs[:2], outputs[2:], strict=True):
+        assert_same(result, expected)
 
 
 def elementwise_calls(device, rng, modulus):
@@ -63,8 +106,9 @@ def matmul_calls(device, rng, modulus):
                 assert_same(result, matmul.matmul(a, b, modulus, add=add))
             a, b = some_words(rng, (2, 9, 20), modulus), some_words(rng, (2, 9, 12), modulus)
             pair = (a.swapaxes(1, 2), b, a[0, :5].T, b[:1, :5])
-            result = device_matmul.matmul_pair(device, *pair, modulus)
-            assert_same(result, matmul.matmul_pair(*pair, modulus))
+            for total in (False, True):
+                result = device_matmul.matmul_pair(device, *pair, modulus, total=total)
+                assert_same(result, matmul.matmul_pair(*pair, modulus, total=total))
 
 
 def matmul_limb_calls(device, rng, modulus):
@@ -82,8 +126,10 @@ def matmul_limb_calls(device, rng, modulus):
             a, b = some_words(rng, (2, 9, 20), q), some_words(rng, (2, 9, 12), q)
             pair = (a.swapaxes(1, 2), b, a[0, :5].T, b[:1, :5])
             add = some_words(rng, 12, q)
-            result = device_matmul.matmul_pair(device, *pair, q, add=add)
-            assert_same(result, matmul.matmul_pair(*pair, q, add=add))
+            kept = (Kept(pair[0]), pair[1], Kept(pair[2]), pair[3])
+            for operands, total in ((pair, False), (pair, True), (kept, False), (kept, True)):
+                result = device_matmul.matmul_pair(device, *operands, q, add=add, total=total)
+                assert_same(result, matmul.matmul_pair(*pair, q, add=add, total=total))
 
 
 def protocol_calls(device, rng, modulus):
@@ -98,11 +144,27 @@ def protocol_calls(device, rng, modulus):
     y, a, c = (some_words(rng, (3, 300), modulus) for _ in range(3))
     assert_same(device_protocol.open_masked(device, y, a), protocol.open_masked(y, a))
     words = (total, y, a, total[:1], c)
-    result = device_protocol.beaver_combine(device, *words)
-    assert_same(result, protocol.beaver_combine(*words))
+    for opens in (False, True):
+        result = device_protocol.beaver_combine(device, *words, total=opens)
+        assert_same(result, protocol.beaver_combine(*words, total=opens))
     assert_same(device_protocol.open_scaled(device, y, a, total), protocol.open_scaled(y, a, total))
     result = device_protocol.truncate_finish(device, total, y, a, 16, 1)
     assert_same(result, protocol.truncate_finish(total, y, a, 16, 1))
+
+
+def replicated_calls(device, rng, modulus):
+    if modulus not in WRAPPING:
+        return
+    for n in (300, 301):  # packs, and single words
+        x, y = some_words(rng, (4, n), modulus), some_words(rng, (4, n), modulus)
+        for left, right in ((x, y), (x[:, :1], y), (x, y[:, :1])):
+            result = device_replicated.cross_multiply(device, left, right, x[1:])
+            assert_same(result, replicated.cross_multiply(left, right, x[1:]))
+        for choices in (y[:1], y[:2]):
+            words = (*x[:3], choices, 15)
+            results = device_replicated.deal_truncation(device, *words)
+            for result, expected in zip(results, replicated.deal_truncation(*words), strict=True):
+                assert_same(result, expected)
 
 
 def sharing_calls(device, rng, modulus):
@@ -120,11 +182,13 @@ def sharing_calls(device, rng, modulus):
 
 
 CALLS = {
+    "bits": bits_calls,
     "elementwise": elementwise_calls,
     "matmul": matmul_calls,
     "matmul_limb": matmul_limb_calls,
     "prg": prg_calls,
     "protocol": protocol_calls,
+    "replicated": replicated_calls,
     "sharing": sharing_calls,
 }
 

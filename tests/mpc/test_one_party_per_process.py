@@ -12,7 +12,7 @@ import pytest
 
 from he_gpu.backend import get_backend
 from he_gpu.channel import LocalChannel
-from he_gpu.mpc import Additive
+from he_gpu.mpc import Additive, Masked, Replicated
 from he_gpu.ring import KeyRing
 
 TIMEOUT_S = 30
@@ -42,8 +42,24 @@ class QueueChannel:
             if other != self._party:
                 received = own.get(timeout=TIMEOUT_S)
                 for total, data in zip(sums, received, strict=True):
-                    total += np.frombuffer(data, total.dtype).reshape(total.shape)
+                    words = np.frombuffer(data, total.dtype).reshape(total.shape)
+                    if modulus == 2:  # packed bits
+                        total ^= words
+                    else:
+                        total += words
         return sums
+
+    def transfer(self, messages):
+        self.rounds += 1
+        for source, target, words in messages:
+            assert (words is not None) == (source == self._party)
+            if source == self._party:
+                self.bytes_sent += words.nbytes
+                self._queues[target][source].put(np.array(words))
+        return [
+            self._queues[target][source].get(timeout=TIMEOUT_S) if target == self._party else None
+            for source, target, _ in messages
+        ]
 
 
 def program(scheme, modulus):
@@ -75,9 +91,15 @@ def program(scheme, modulus):
     stacks["truncate"] = scheme.truncate(x, 4)
     masked = scheme.mask(x)
     stacks["masked"] = scheme.product("matmul", masked, z, 5)
-    scaled = masked.transposed().scaled(np.asarray(word(9)), backend, modulus)
-    stacks["transposed"] = scheme.product("matmul", scaled, y, 5)
-    stacks["both masked"] = scheme.product("matmul", scaled, masked, 0)
+    if isinstance(masked, Masked):
+        scaled = masked.transposed().scaled(np.asarray(word(9)), backend, modulus)
+        stacks["transposed"] = scheme.product("matmul", scaled, y, 5)
+        stacks["both masked"] = scheme.product("matmul", scaled, masked, 0)
+    stacks["scaled"] = scheme.mul_public(x, public, 4)
+    thresholds = np.asarray([[0], [-50]], signed).view(word)
+    stacks["below"] = scheme.below(x, thresholds)
+    stacks["is_zero"] = scheme.is_zero(scheme.sub(x, x))
+    stacks["positive part"] = scheme.positive_part(y)
     for step in range(6):  # in bulk
         scheme.expect(6 - step)
         stacks[f"bulk {step}"] = scheme.product("matmul", masked, z, 5)
@@ -85,12 +107,15 @@ def program(scheme, modulus):
     opened = {name: scheme.open(stack) for name, stack in stacks.items()}
     product = (a * b).astype(object) % modulus
     assert (np.asarray(opened["product"]).astype(object) == product).all()
+    assert (np.asarray(opened["below"]) == (a[None] < np.array([0, -50])[:, None, None])).all()
+    assert (np.asarray(opened["is_zero"]) == 1).all()
+    assert (np.asarray(opened["positive part"]) == np.maximum(b, 0)).all()
     truncated = np.asarray(opened["truncated product"]).view(signed).astype(np.int64)
     assert ((truncated - (a * b >> 8)) >> 1 == 0).all()
     return stacks, opened, scheme.cost
 
 
-def run_apart(n_parties, modulus, device):
+def run_apart(n_parties, modulus, device, kind=Additive):
     """Run the program with one party per thread."""
     keys = [KeyRing(seed=11) for _ in range(n_parties)]
     queues = [[queue.Queue() for _ in range(n_parties)] for _ in range(n_parties)]
@@ -99,8 +124,9 @@ def run_apart(n_parties, modulus, device):
     def party(index):
         try:
             channel = QueueChannel(index, queues)
-            scheme = Additive(keys[index], get_backend(device), modulus, channel)
-            assert scheme.lead == (index == 0)
+            scheme = kind(keys[index], get_backend(device), modulus, channel)
+            if kind is Additive:
+                assert scheme.lead == (index == 0)
             results[index] = program(scheme, modulus)
         except Exception as error:
             errors.append(error)
@@ -133,6 +159,35 @@ def test_one_party_per_process_equals_all_in_one(n_parties, modulus):
     for name in stacks:
         total = sum(own_stacks[name][0].astype(object) for own_stacks, _, _ in apart) % modulus
         assert (total == np.asarray(opened[name]).astype(object)).all(), name
+
+
+def check_replicated(modulus, device):
+    together = Replicated(KeyRing(seed=11), get_backend("cpu"), modulus, LocalChannel(3))
+    stacks, opened, cost = program(together, modulus)
+    apart = run_apart(3, modulus, device, Replicated)
+    for index, (own_stacks, own_opened, _) in enumerate(apart):
+        assert own_stacks.keys() == stacks.keys()
+        for name, stack in stacks.items():
+            assert len(stack) == 4
+            assert (stack[0] == stack[3]).all(), name
+            assert (own_stacks[name] == stack[index : index + 2]).all(), name
+            assert (own_opened[name] == opened[name]).all(), name
+    for (*_, own_cost), sent in zip(apart, together._channel.sent, strict=True):
+        assert own_cost.bytes_sent == sent
+    assert max(own_cost.rounds for *_, own_cost in apart) == cost.rounds
+    for name in stacks:
+        total = sum(own_stacks[name][0].astype(object) for own_stacks, _, _ in apart) % modulus
+        assert (total == np.asarray(opened[name]).astype(object)).all(), name
+
+
+@pytest.mark.parametrize("modulus", [2**64, 2**32])
+def test_replicated_one_party_per_process_equals_all_in_one(modulus):
+    """Word for word too: what a party holds, what it opens, what it sends."""
+    check_replicated(modulus, "cpu")
+
+
+def test_replicated_on_the_emulator(require_emulator):
+    check_replicated(2**64, "emulator")
 
 
 def test_on_the_emulator(require_emulator):

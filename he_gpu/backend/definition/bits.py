@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend.definition import sharing
+from he_gpu.backend.definition.memory import empty
 from he_gpu.backend.definition.sharing import Stream
 from he_gpu.backend.definition.words import RING_64, Array
 
@@ -36,7 +37,7 @@ def bit_planes(words: Array) -> Array:
     """
     k = 8 * words.dtype.itemsize
     whole, left = divmod(words.size, 64)
-    planes = np.empty((k, whole + (left > 0)), _WORD)
+    planes = empty((k, whole + (left > 0)), _WORD)
     for start in range(0, whole, GROUPS):
         stop = min(start + GROUPS, whole)
         _transpose(words[64 * start : 64 * stop], planes[:, start:stop])
@@ -54,7 +55,7 @@ def _transpose(words: Array, planes: Array) -> None:
     places with those whose column has it, and row not.
     """
     k, groups = planes.shape
-    block, spare = np.empty((k, groups), _WORD), np.empty(k // 2 * groups, _WORD)
+    block, spare = empty((k, groups), _WORD), empty((k // 2 * groups,), _WORD)
     np.copyto(block.view(words.dtype), words.reshape(-1, k).T)
     shift = k // 2
     while shift:
@@ -83,7 +84,7 @@ def _exchange(shift: int) -> tuple[Array, Array]:
 
 def bit_words(plane: Array, n: int, dtype: Any) -> Array:
     """Return the bits of a plane as words 0 and 1: (W,) uint64 -> (n,)."""
-    result = np.empty(n, dtype)
+    result = empty((n,), dtype)
     for part in _elements(n):
         np.copyto(result[part], _bits(plane, part), casting="safe")
     return result
@@ -114,7 +115,7 @@ def carry_leaves(public: Array, mask: Array, pairs: Array, lead: int) -> Array:
         g = c & M and p = c ^ M.
     """
     parties, k, width = mask.shape
-    result = np.empty((parties, 2, k // 2, width), _WORD)
+    result = empty((parties, 2, k // 2, width), _WORD)
     for at in _blocks(k // 2 - 1, width):
         c_low, c_high = public[:-2:2][at], public[1:-2:2][at]
         spare = np.empty_like(c_low)
@@ -147,7 +148,7 @@ def equal_leaves(public: Array, mask: Array, pairs: Array, lead: int) -> Array:
         (parties, k / 2, W): whether both bits of node j are equal.
     """
     parties, k, width = mask.shape
-    result = np.empty((parties, k // 2, width), _WORD)
+    result = empty((parties, k // 2, width), _WORD)
     for at in _blocks(k // 2, width):
         c_low, c_high = np.invert(public[::2][at]), np.invert(public[1::2][at])
         spare = np.empty_like(c_low)
@@ -182,7 +183,7 @@ def carry_open(nodes: Array, masks: Array) -> Array:
         mask.
     """
     parties, _, half, width = masks.shape
-    result = np.empty((3, half, width), _WORD)
+    result = empty((3, half, width), _WORD)
     sources = nodes[:, 1, 1::2], nodes[:, 0, ::2], nodes[:, 1, ::2]
     for at in _blocks(half, width):
         for i, source in enumerate(sources):
@@ -207,7 +208,7 @@ def carry_combine(opened: Array, nodes: Array, masks: Array, products: Array) ->
         (parties, 2, m / 2, W): generate g_hi ^ p_hi & g_lo, propagate p_hi & p_lo.
     """
     parties, _, half, width = masks.shape
-    result = np.empty((parties, 2, half, width), _WORD)
+    result = empty((parties, 2, half, width), _WORD)
     for at in _blocks(half, width):
         d = opened[0][at]
         for p in range(parties):
@@ -224,7 +225,7 @@ def and_open(x: Array, a: Array, y: Array, b: Array) -> Array:
 
     The exclusive or over the party axis of x ^ a, and of y ^ b.
     """
-    result = np.empty((2, *x.shape[1:]), _WORD)
+    result = empty((2, *x.shape[1:]), _WORD)
     for i, (stack, mask) in enumerate(((x, a), (y, b))):
         _open_all(stack, mask, result[i, ...])
     return result
@@ -239,7 +240,7 @@ def and_combine(opened: Array, y: Array, a: Array, c: Array) -> Array:
         a: (parties, *shape).
         c: (parties, *shape).
     """
-    result = np.empty(y.shape, _WORD)
+    result = empty(y.shape, _WORD)
     d, e = map(_rows, opened)
     for p in range(len(y)):
         operands = d, _rows(y[p]), _rows(a[p]), e, _rows(c[p]), _rows(result[p, ...])
@@ -250,7 +251,7 @@ def and_combine(opened: Array, y: Array, a: Array, c: Array) -> Array:
 
 def xor_open(stack: Array, mask: Array | None = None) -> Array:
     """Return the exclusive or over the party axis of ``stack ^ mask``, or of ``stack`` alone."""
-    result = np.empty(stack.shape[1:], _WORD)
+    result = empty(stack.shape[1:], _WORD)
     _open_all(stack, mask, result)
     return result
 
@@ -286,7 +287,7 @@ def bit_shares(opened: Array, beta: Array, lead: int) -> Array:
     Returns:
         (parties, n): (1 - 2 v) beta + v, the latter in the first party's share alone.
     """
-    result = np.empty(beta.shape, beta.dtype)
+    result = empty(beta.shape, beta.dtype)
     for part in _elements(beta.shape[1]):
         bit, _, sign = _signs(opened, part, beta.dtype)
         np.multiply(beta[:, part], sign, out=result[:, part])
@@ -313,7 +314,7 @@ def bit_times_word(
         share alone.
     """
     parties, n = beta.shape
-    result = np.empty(beta.shape, beta.dtype)
+    result = empty(beta.shape, beta.dtype)
     for part in _elements(n):
         _, where, sign = _signs(opened, part, beta.dtype)
         c, spare = public[part], np.empty_like(sign)

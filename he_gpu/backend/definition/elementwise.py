@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from he_gpu.backend.definition.memory import room_for
 from he_gpu.backend.definition.words import RING_32, Array, reciprocal, wraps
 
 _LOW_HALF = np.uint64(2**32 - 1)
@@ -19,32 +20,38 @@ _ONE = np.uint64(1)
 def add(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(a + b) mod modulus``."""
     if wraps(modulus):
-        return np.add(a, b, out=out)
-    total = np.add(a, b)  # below 2^64, because both are below 2^63
-    return np.minimum(total, np.subtract(total, np.uint64(modulus)), out=out)
+        return np.add(a, b, out=room_for(a, b) if out is None else out)
+    total = np.add(a, b, out=room_for(a, b))  # below 2^64, because both are below 2^63
+    room = room_for(total, total)
+    less = np.subtract(total, np.uint64(modulus), out=room)
+    return np.minimum(total, less, out=room if out is None else out)
 
 
 def sub(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(a - b) mod modulus``."""
     if wraps(modulus):
-        return np.subtract(a, b, out=out)
-    difference = np.subtract(a, b)  # a negative one wraps to above 2^63
-    return np.minimum(difference, np.add(difference, np.uint64(modulus)), out=out)
+        return np.subtract(a, b, out=room_for(a, b) if out is None else out)
+    difference = np.subtract(a, b, out=room_for(a, b))  # a negative one wraps to above 2^63
+    room = room_for(difference, difference)
+    more = np.add(difference, np.uint64(modulus), out=room)
+    return np.minimum(difference, more, out=room if out is None else out)
 
 
 def neg(a: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(-a) mod modulus``."""
     if wraps(modulus):
-        return np.negative(a, out=out)
+        return np.negative(a, out=room_for(a, a) if out is None else out)
     return np.multiply(np.subtract(np.uint64(modulus), a), np.not_equal(a, 0), out=out)
 
 
 def mul(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(a * b) mod modulus``."""
     if wraps(modulus):
-        return np.multiply(a, b, out=out)
+        return np.multiply(a, b, out=room_for(a, b) if out is None else out)
     if modulus <= RING_32:
-        return np.remainder(np.multiply(a, b), np.uint64(modulus), out=out)
+        room = room_for(a, b)
+        product = np.multiply(a, b, out=room)
+        return np.remainder(product, np.uint64(modulus), out=room if out is None else out)
     return reduce_wide(*wide_product(a, b), modulus, out=out)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from he_gpu.backend.definition.digits import Operand, plan, scratch
 from he_gpu.backend.definition.elementwise import add as add_mod
 from he_gpu.backend.definition.elementwise import mul as mul_mod
+from he_gpu.backend.definition.memory import empty
 from he_gpu.backend.definition.protocol import reconstruct
 from he_gpu.backend.definition.words import RING_64, Array, is_power_of_two, word_dtype, wraps
 from he_gpu.backend.kept import Kept
@@ -98,7 +99,7 @@ def _sum_of_products(
     if all(_is_direct(m, a.shape[-1], n, modulus) for a, _ in pairs):
         return _direct(pairs, modulus, add, out, total)
     if out is None:
-        out = np.empty((*batch[int(total) :], m, n), word_dtype(modulus))
+        out = empty((*batch[int(total) :], m, n), word_dtype(modulus))
     if not total and len(pairs) == 1 and _rows_fold(*pairs[0], out):
         a, b = pairs[0]
         left, right = Operand(a, "left", modulus).flat(), Operand(b, "right", modulus)

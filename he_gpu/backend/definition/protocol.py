@@ -15,8 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from he_gpu.backend.definition.elementwise import add
+from he_gpu.backend.definition.elementwise import add, mul, sub
+from he_gpu.backend.definition.memory import empty, room_for
 from he_gpu.backend.definition.words import Array
+
+
+BLOCK = 2**13
+"""Words that steps of many operations take at a time, so that they stay in cache."""
 
 
 def reconstruct(stack: Array, modulus: int, out: Array | None = None) -> Array:
@@ -28,7 +33,7 @@ def reconstruct(stack: Array, modulus: int, out: Array | None = None) -> Array:
         return out
     total = add(stack[0], stack[1], modulus, out=out)
     for share in stack[2:]:
-        total = add(total, share, modulus, out=out)
+        total = add(total, share, modulus, out=total if total.ndim else out)
     return total
 
 
@@ -41,7 +46,8 @@ def add_public(stack: Array, public: Array, lead: int, modulus: int) -> Array:
         lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
         modulus: the ring.
     """
-    result = stack.copy()
+    result = empty(stack.shape, stack.dtype)
+    result[lead:] = stack[lead:]
     if lead:
         add(stack[:1], public, modulus, out=result[:1])
     return result
@@ -49,7 +55,8 @@ def add_public(stack: Array, public: Array, lead: int, modulus: int) -> Array:
 
 def open_masked(stack: Array, mask: Array) -> Array:
     """Return the sum over the party axis of ``stack - mask``, for words that wrap."""
-    return reconstruct(np.subtract(stack, mask), 2 ** (8 * stack.dtype.itemsize))
+    modulus = 2 ** (8 * stack.dtype.itemsize)
+    return reconstruct(sub(stack, mask, modulus), modulus)
 
 
 def open_scaled(stack: Array, added: Array, factor: Array | None = None) -> Array:
@@ -60,8 +67,9 @@ def open_scaled(stack: Array, added: Array, factor: Array | None = None) -> Arra
         added: (parties, *shape); for a truncation shares of minus its mask.
         factor: public words that broadcast to (*shape), or None for 1.
     """
-    product = stack if factor is None else np.multiply(stack, factor)
-    return reconstruct(np.add(product, added), 2 ** (8 * stack.dtype.itemsize))
+    modulus = 2 ** (8 * stack.dtype.itemsize)
+    product = stack if factor is None else mul(stack, factor, modulus)
+    return reconstruct(add(product, added, modulus), modulus)
 
 
 def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array, total: bool = False) -> Array:
@@ -81,11 +89,11 @@ def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array, total: bool
     Source: Beaver, "Efficient multiparty protocols using circuit randomization", CRYPTO 1991.
     """
     if not total:
-        result = np.multiply(d, y)
-        result += np.multiply(a, e)
+        result = np.multiply(d, y, out=room_for(c, c))
+        result += np.multiply(a, e, out=room_for(c, c))
         result += c
         return result
-    opened, term = np.empty(c.shape[1:], c.dtype), np.empty(c.shape[1:], c.dtype)
+    opened, term = empty(c.shape[1:], c.dtype), empty(c.shape[1:], c.dtype)
     np.add.reduce(c, axis=0, out=opened)
     for y_share, a_share in zip(y, a, strict=True):
         for public, share in ((d, y_share), (e, a_share)):
@@ -94,7 +102,9 @@ def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array, total: bool
     return opened
 
 
-def truncation_parts(mask: Array, bits: int) -> tuple[Array, Array]:
+def truncation_parts(
+    mask: Array, bits: int, out: tuple[Array, Array] | None = None
+) -> tuple[Array, Array]:
     """Return what shares of must be known to undo a mask after a truncation.
 
     With r = -mask - 2^(k-2) mod 2^k, low is (r mod 2^(k-1) >> bits) + 2^(k-2-bits), and top the top
@@ -104,14 +114,16 @@ def truncation_parts(mask: Array, bits: int) -> tuple[Array, Array]:
     Args:
         mask: (*shape) uniform words, which only the dealer knows.
         bits: low bits that the truncation drops, 0 < bits < k - 2.
+        out: arrays (*shape) that take low and top, or None.
 
     Returns:
         low and top, (*shape) each.
     """
     word = mask.dtype.type
     k = 8 * mask.dtype.itemsize
-    top = np.asarray(np.subtract(word(2**k - 2 ** (k - 2)), mask))
-    low = np.asarray(np.bitwise_and(top, word(2 ** (k - 1) - 1)))
+    low, top = out or (empty(mask.shape, mask.dtype), empty(mask.shape, mask.dtype))
+    np.subtract(word(2**k - 2 ** (k - 2)), mask, out=top)
+    np.bitwise_and(top, word(2 ** (k - 1) - 1), out=low)
     low >>= word(bits)
     low += word(2 ** (k - 2 - bits))
     top >>= word(k - 1)
@@ -132,16 +144,31 @@ def truncate_finish(opened: Array, low: Array, top: Array, bits: int, lead: int)
         bits: low bits to drop, 0 < bits < k - 2.
         lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
     """
-    signed, top_bit, one, dropped = _constants(opened.itemsize, bits)
+    constants = _constants(opened.itemsize, bits)
+    result = empty(low.shape, low.dtype)
+    if opened.size <= BLOCK:
+        _finish(opened, low, top, lead, constants, result)
+        return result
+    flat = [x.reshape(-1) for x in (opened,)] + [x.reshape(len(x), -1) for x in (low, top, result)]
+    for start in range(0, opened.size, BLOCK):
+        part = [x[..., start : start + BLOCK] for x in flat]
+        _finish(*part[:3], lead, constants, part[3])
+    return result
+
+
+def _finish(
+    opened: Array, low: Array, top: Array, lead: int, constants: tuple[Any, ...], result: Array
+) -> None:
+    """Write the shares of truncated values that fit the cache."""
+    signed, top_bit, one, dropped = constants
     # The opened top bit tells whether (r's top bit) is to be flipped: -1 where set, else 1.
     sign = np.right_shift(opened.view(signed), top_bit)
     sign |= one
-    result = np.multiply(top, sign.view(opened.dtype))
-    result -= low
+    np.multiply(top, sign.view(opened.dtype), out=result)
+    np.subtract(result, low, out=result)
     if lead:
         first = result[:1]  # a view, so that a 0-d result is written in place too
         first += np.right_shift(opened, dropped)
-    return result
 
 
 @cache

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
 from he_gpu.backend.definition import prg
 from he_gpu.backend.definition.elementwise import sub
 from he_gpu.backend.definition.protocol import truncation_parts
@@ -79,6 +77,7 @@ def split_truncated(
     """
     modulus = 2 ** (8 * total.dtype.itemsize)
     mask = uniform(*streams[0], total.size, modulus).reshape(total.shape)
-    parts = (np.subtract(total, mask), *truncation_parts(mask, bits))
-    for part, stream, (share, rest) in zip(parts, streams[1:], (c, low, top), strict=True):
-        split(part, stream, share, rest, modulus, uniform)
+    sub(total, mask, modulus, out=c[1])
+    truncation_parts(mask, bits, out=(low[1], top[1]))
+    for stream, (share, rest) in zip(streams[1:], (c, low, top), strict=True):
+        split(rest, stream, share, rest, modulus, uniform)

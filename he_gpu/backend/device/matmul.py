@@ -1,7 +1,8 @@
 """Launcher of ``kernels/matmul.cu`` and ``kernels/matmul_limb.cu``: exact matrix products.
 
 Layer: backend. Same names and results as in `he_gpu.backend.definition.matmul`. Operands may be
-transposed, sliced or broadcast: the kernels take steps, so nothing is copied.
+transposed, sliced or broadcast: the kernels take steps, so nothing is copied. Operands that are
+`Kept` are read as planes, cut once, where the limb kernel serves the product.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +18,7 @@ import numpy as np
 from he_gpu.backend.definition.words import Array, word_dtype
 from he_gpu.backend.device.crossovers import BUSY_BLOCKS, LIMB_CROSSOVERS, THIN
 from he_gpu.backend.device.domain import domain, reciprocal_arguments
+from he_gpu.backend.device.matmul_kept import kept_side, turned, with_planes
 from he_gpu.backend.device.matmul_limb import (
     CAPABILITY,
     FAMILY,
@@ -33,6 +36,7 @@ from he_gpu.backend.device.operands import (
     steps,
     target,
 )
+from he_gpu.backend.kept import Kept
 from he_gpu.backend.launch import MAX_GRID, KernelDevice
 from he_gpu.errors import ArgumentValueError
 
@@ -47,15 +51,18 @@ class Problem(NamedTuple):
 
     Attributes:
         arrays: a, b, a2, b2, add and out; a2 and b2, and add, may be None.
-        steps: of each array, in words: (batch, row, column).
-        sizes: batches, m, n, k, k2; k2 is 0 for one product.
+        steps: of each array, in words: (party, batch, row, column).
+        sizes: batches, parties, m, n, k, k2; k2 is 0 for one product. A result is the sum over
+            the parties of a batch.
         b_bits: of the signed numbers in b and b2, or None.
+        kept: whether a and a2 are `planes`.
     """
 
     arrays: tuple[Any, ...]
     steps: tuple[Steps, ...]
-    sizes: tuple[int, int, int, int, int]
+    sizes: tuple[int, int, int, int, int, int]
     b_bits: int | None
+    kept: bool
 
 
 class Choice(NamedTuple):
@@ -97,8 +104,8 @@ def forced(kernel: str) -> Iterator[None]:
 
 def matmul(
     device: KernelDevice,
-    a: Array,
-    b: Array,
+    a: Array | Kept,
+    b: Array | Kept,
     modulus: int,
     add: Array | None = None,
     out: Array | None = None,
@@ -108,8 +115,8 @@ def matmul(
 
     Args:
         device: where the arrays lie.
-        a: (..., m, k) words in [0, modulus).
-        b: (..., k, n) words in [0, modulus).
+        a: (..., m, k) words in [0, modulus), as an array or `Kept`.
+        b: (..., k, n) words in [0, modulus), likewise.
         modulus: 2^64, 2^32 or 2 <= q <= 2^63.
         add: words that broadcast to (..., m, n), or None.
         out: contiguous array (..., m, n) that takes the result.
@@ -121,53 +128,62 @@ def matmul(
     Returns:
         (..., m, n) words in [0, modulus).
     """
-    return _sum(device, "matmul", {"a": a, "b": b}, modulus, add, out, b_bits)
+    return _sum(device, "matmul", {"a": a, "b": b}, modulus, add, out, b_bits=b_bits)
 
 
 def matmul_pair(
     device: KernelDevice,
-    a: Array,
-    b: Array,
-    a2: Array,
-    b2: Array,
+    a: Array | Kept,
+    b: Array | Kept,
+    a2: Array | Kept,
+    b2: Array | Kept,
     modulus: int,
     add: Array | None = None,
     out: Array | None = None,
+    total: bool = False,
 ) -> Array:
     """Return ``(a @ b + a2 @ b2 + add) mod modulus`` in one launch.
 
+    Planes of kept operands are used where a and a2 are `Kept`, or b and b2.
+
     Args:
         device: where the arrays lie.
-        a: (..., m, k) words in [0, modulus).
-        b: (..., k, n) words.
+        a: (..., m, k) words in [0, modulus), as an array or `Kept`.
+        b: (..., k, n) words, likewise, as are a2 and b2.
         a2: (..., m, k2) words.
         b2: (..., k2, n) words.
         modulus: 2^64, 2^32 or 2 <= q <= 2^63.
         add: words that broadcast to (..., m, n), or None.
-        out: contiguous array (..., m, n) that takes the result.
+        out: contiguous array that takes the result.
+        total: sum the results over the first batch axis, the parties; add is summed with them.
 
     Returns:
-        (..., m, n) words in [0, modulus), with the batch dimensions of all four.
+        (..., m, n) words in [0, modulus), with the batch dimensions of all four, in a total
+        without the first.
     """
     operands = {"a": a, "b": b, "a2": a2, "b2": b2}
-    return _sum(device, "matmul_pair", operands, modulus, add, out, None)
+    return _sum(device, "matmul_pair", operands, modulus, add, out, total=total)
 
 
 def _sum(
     device: KernelDevice,
     function: str,
-    operands: dict[str, Array],
+    operands: dict[str, Array | Kept],
     modulus: int,
     add: Array | None,
     out: Array | None,
-    b_bits: int | None,
+    b_bits: int | None = None,
+    total: bool = False,
 ) -> Array:
     """Check the operands of one or two products, broadcast them and launch."""
     if b_bits not in (None, 8, 16):
         raise ArgumentValueError(f"{function}: b_bits must be 8, 16 or None, got {b_bits!r}")
     dtype = word_dtype(modulus)
     names = tuple(operands)
-    arrays = [operand(device, function, name, operands[name], dtype) for name in names]
+    arrays: list[Any] = [
+        operand(device, function, name, x.words if isinstance(x, Kept) else x, dtype)
+        for name, x in operands.items()
+    ]
     for i in range(0, len(names), 2):
         _check_product(function, names[i : i + 2], arrays[i : i + 2])
     m, n = arrays[0].shape[-2], arrays[1].shape[-1]
@@ -177,20 +193,37 @@ def _sum(
             f"{(arrays[-2].shape[-2], arrays[-1].shape[-1])}"
         )
     batch = broadcast_shape(function, *(array.shape[:-2] for array in arrays))
-    result = target(device, function, out, (*batch, m, n), dtype)
+    if total and not (batch and batch[0]):
+        raise ArgumentValueError(
+            f"{function}: total needs operands (parties, ...) with a party, got batches {batch}"
+        )
+    if add is not None:
+        add = operand(device, function, "add", add, dtype)
+        add = spread(device, function, "add", add, (*batch, m, n))
+    result = target(device, function, out, (*batch[total:], m, n), dtype)
+    if not result.size:
+        return result
+    parties = batch[0] if total else 1
+    depths = [array.shape[-1] for array in arrays[::2]]
+    sizes = (prod(batch) // parties, parties, m, n, depths[0], sum(depths[1:]))
+    side = kept_side(tuple(operands.values()))
+    if side is not None and (b_bits or 0 in depths or not _planes_serve(device, sizes, modulus)):
+        side = None
+    if side is not None:
+        arrays = with_planes(device, arrays, tuple(operands.values()), side, modulus)
     arrays = [
         spread(device, function, name, array, (*batch, *array.shape[-2:]))
         for name, array in zip(names, arrays, strict=True)
     ]
-    arrays += [None] * (4 - len(arrays))
-    if add is not None:
-        add = operand(device, function, "add", add, dtype)
-        add = spread(device, function, "add", add, result.shape)
-    arrays.append(add)
+    arrays += [None] * (4 - len(arrays)) + [add]
     if out is not None:
         arrays = [_apart(device, array, out) for array in arrays]
-    if result.size:
-        _multiply(device, modulus, (*arrays, result), b_bits)
+    if not total:
+        arrays = [x if x is None else x[None] for x in arrays]
+    arrays.append(result)
+    if side == 1:
+        arrays = turned(arrays)
+    _multiply(device, modulus, tuple(arrays), b_bits, side is not None)
     return result
 
 
@@ -210,26 +243,37 @@ def _apart(device: KernelDevice, array: Array | None, out: Array) -> Array | Non
 
 
 def _multiply(
-    device: KernelDevice, modulus: int, arrays: tuple[Any, ...], b_bits: int | None
+    device: KernelDevice,
+    modulus: int,
+    arrays: tuple[Any, ...],
+    b_bits: int | None,
+    kept: bool,
 ) -> None:
-    """Fold the batch axes into one and launch; axes that do not fold are walked one by one."""
-    out = arrays[-1]
-    each = [(0,) * out.ndim if array is None else steps(array) for array in arrays]
-    axes = fold(out.shape[:-2], *(step[:-2] for step in each))
+    """Fold the batch axes into one and launch; axes that do not fold are walked one by one.
+
+    All arrays but out have the parties as their first axis.
+    """
+    *operands, out = arrays
+    each = [(0,) * (out.ndim + 1) if x is None else steps(x) for x in operands]
+    each.append((0, *steps(out)))
+    axes = fold(out.shape[:-2], *(step[1:-2] for step in each))
     if len(axes) > 1:
         for index in range(len(out)):
-            inner = tuple(x if x is None else x[index] for x in arrays)
-            _multiply(device, modulus, inner, b_bits)
+            inner = (x if x is None else x[:, index] for x in operands)
+            _multiply(device, modulus, (*inner, out[index]), b_bits, kept)
         return
     batches, batch_steps = axes[0] if axes else (1, (0,) * len(arrays))
-    matrix_steps = [(step, *inner[-2:]) for step, inner in zip(batch_steps, each, strict=True)]
-    k, k2 = (0 if x is None else x.shape[-1] for x in (arrays[0], arrays[2]))
-    sizes = (batches, *out.shape[-2:], k, k2)
-    problem = _stacked(Problem(arrays, tuple(matrix_steps), sizes, b_bits))
+    all_steps = [
+        (step[0], batch, *step[-2:]) for batch, step in zip(batch_steps, each, strict=True)
+    ]
+    k, k2 = (0 if x is None else x.shape[-2] for x in (arrays[1], arrays[3]))
+    sizes = (batches, arrays[1].shape[0], *out.shape[-2:], k, k2)
+    problem = _stacked(Problem(arrays, tuple(all_steps), sizes, b_bits, kept))
     problem, choice = _choose(device, problem, modulus)
     arguments: list[object] = []
-    for array, step in zip(problem.arrays, problem.steps, strict=True):
+    for array, step in zip(problem.arrays[:-1], problem.steps[:-1], strict=True):
         arguments += (array, *map(np.int64, step))
+    arguments += (problem.arrays[-1], *map(np.int64, problem.steps[-1][1:]))
     arguments += (*map(np.uint64, problem.sizes), *choice.extra, *reciprocal_arguments(modulus))
     device.launch(
         choice.family,
@@ -243,41 +287,42 @@ def _multiply(
 
 def _stacked(problem: Problem) -> Problem:
     """Turn batches that share b into rows of one tall matrix, where the steps allow it."""
-    batches, m, n, *inner = problem.sizes
+    batches, parties, m, n, k, k2 = problem.sizes
     b, b2 = problem.steps[1], problem.steps[3]
     rows = (problem.steps[0], problem.steps[2], *problem.steps[4:])
-    if b[0] != 0 or b2[0] != 0 or any(m > 1 and s[0] != m * s[1] for s in rows):
+    apart = b[1] != 0 or b2[1] != 0 or any(m > 1 and s[1] != m * s[2] for s in rows)
+    if apart or problem.kept:  # planes are no rows that could be stacked
         return problem
-    a, a2, add, out = ((0, s[0] if m == 1 and batches > 1 else s[1], s[2]) for s in rows)
+    a, a2, add, out = ((s[0], 0, s[1] if m == 1 and batches > 1 else s[2], s[3]) for s in rows)
     return problem._replace(
-        steps=(a, b, a2, b2, add, out), sizes=(1, batches * m, n, inner[0], inner[1])
+        steps=(a, b, a2, b2, add, out), sizes=(1, parties, batches * m, n, k, k2)
     )
 
 
 def _transposed(problem: Problem) -> Problem:
     """Compute the transpose of a flat product, so that the thin side is always the columns."""
-    batches, m, n, k, k2 = problem.sizes
+    batches, parties, m, n, k, k2 = problem.sizes
     if not m < n or m > THIN:
         return problem
     order = (1, 0, 3, 2, 4, 5)
-    turned = [(batch, column, row) for batch, row, column in problem.steps]
-    return Problem(
-        tuple(problem.arrays[i] for i in order),
-        tuple(turned[i] for i in order),
-        (batches, n, m, k, k2),
-        None,
+    turned = [(party, batch, column, row) for party, batch, row, column in problem.steps]
+    return problem._replace(
+        arrays=tuple(problem.arrays[i] for i in order),
+        steps=tuple(turned[i] for i in order),
+        sizes=(batches, parties, n, m, k, k2),
+        b_bits=None,
     )
 
 
 def _choose(device: KernelDevice, problem: Problem, modulus: int) -> tuple[Problem, Choice]:
     """Return the kernel for a problem, and the problem as that kernel takes it.
 
-    The one place that knows which kernels there are.
+    With `_limbs_serve`, the one place that knows which kernels there are.
     """
     kernel = _forced.get()
-    limbs = limb_kernel(modulus, problem.b_bits)
-    if kernel == "matmul_limb" or (kernel is None and _pays(device, problem, modulus)):
-        _, m, n, *_ = problem.sizes
+    limbs = limb_kernel(modulus, problem.b_bits, problem.kept)
+    if problem.kept or _limbs_serve(device, problem.sizes, modulus):
+        _, _, m, n, *_ = problem.sizes
         if limbs is None:
             raise ArgumentValueError(
                 f"matmul: kernel {kernel!r} serves the moduli 2^64, 2^32 and up to 2^24, "
@@ -285,22 +330,25 @@ def _choose(device: KernelDevice, problem: Problem, modulus: int) -> tuple[Probl
             )
         return problem, Choice(FAMILY, limbs.name, limbs.blocks(m, n), (), limbs.shared_bytes)
     problem = _transposed(problem)
-    batches, m, n, k, k2 = problem.sizes
+    batches, _, m, n, k, k2 = problem.sizes
     large = -(-m // 64) * -(-n // 64)
     if kernel is None:
         busy = large * batches >= BUSY_BLOCKS
         kernel = "matmul_thin" if n <= THIN else "matmul" if busy else "matmul_small"
     if kernel == "matmul_thin":
-        slices = _slices(batches, m, n, k + k2, along_depth=problem.steps[0][2] == 1)
+        slices = _slices(batches, m, n, k + k2, along_depth=problem.steps[0][3] == 1)
         blocks = -(-m // (THREADS // slices)) * n
         return problem, Choice("matmul", kernel, blocks, (np.uint32(slices),))
     blocks = large if kernel == "matmul" else -(-m // 32) * -(-n // 32)
     return problem, Choice("matmul", kernel, blocks)
 
 
-def _pays(device: KernelDevice, problem: Problem, modulus: int) -> bool:
-    """Tell whether tensor cores serve the ring here and the shape is past the crossover."""
-    batches, m, n, k, k2 = problem.sizes
+def _limbs_serve(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bool:
+    """Tell whether the limb kernel is forced, or past the crossover for shape and device."""
+    kernel = _forced.get()
+    if kernel is not None:
+        return kernel == "matmul_limb"
+    batches, parties, m, n, k, k2 = sizes
     bound = LIMB_CROSSOVERS[domain(modulus)]
     return (
         limb_kernel(modulus) is not None
@@ -309,8 +357,13 @@ def _pays(device: KernelDevice, problem: Problem, modulus: int) -> bool:
         and k + k2 >= bound.depth
         and batches * m * n >= bound.results
         and max(batches, m, n) <= LARGEST_SIDE
-        and k + k2 <= LARGEST_DEPTH
+        and parties * (k + k2) <= LARGEST_DEPTH
     )
+
+
+def _planes_serve(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bool:
+    """Tell whether the limb kernel serves the product, and takes planes in this ring."""
+    return limb_kernel(modulus, kept=True) is not None and _limbs_serve(device, sizes, modulus)
 
 
 def _slices(batches: int, m: int, n: int, k: int, along_depth: bool) -> int:

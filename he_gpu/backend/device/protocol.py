@@ -50,7 +50,7 @@ def add_public(device: KernelDevice, stack: Array, public: Array, lead: int, mod
     public, step = repeated(device, "add_public", "public", public, stack.shape[1:])
     result, n = device.xp.empty(stack.shape, dtype), stack.size // len(stack)
     arguments = (stack, public, step, result, np.uint64(n), np.uint32(len(stack)))
-    constants = (_lead("add_public", lead), *modulus_arguments(modulus))
+    constants = (lead_word("add_public", lead), *modulus_arguments(modulus))
     _launch(device, "add_public", modulus, n, arguments, constants)
     return result
 
@@ -81,8 +81,13 @@ def open_scaled(
     return result
 
 
-def beaver_combine(device: KernelDevice, d: Array, y: Array, a: Array, e: Array, c: Array) -> Array:
-    """Return ``d * y + a * e + c``, for words that wrap; d and e are public and broadcast."""
+def beaver_combine(
+    device: KernelDevice, d: Array, y: Array, a: Array, e: Array, c: Array, total: bool = False
+) -> Array:
+    """Return ``d * y + a * e + c``, for words that wrap; d and e are public and broadcast.
+
+    With total the sum over the party axis, (*shape), which no pass over the shares precedes.
+    """
     dtype = word_type("beaver_combine", "c", c)
     shape = stack_of(device, "beaver_combine", "c", c, dtype).shape
     shares = [
@@ -93,11 +98,11 @@ def beaver_combine(device: KernelDevice, d: Array, y: Array, a: Array, e: Array,
     for name, value in (("d", d), ("e", e)):
         word = operand(device, "beaver_combine", name, value, dtype)
         public += repeated(device, "beaver_combine", name, word, shape[1:])
-    result = device.xp.empty(shape, dtype)
-    n = result.size // len(result)
+    result = device.xp.empty(shape[1:] if total else shape, dtype)
+    n = shares[2].size // shape[0]
     arguments = (*public[:2], *shares[:2], *public[2:], shares[2], result)
-    sizes = (np.uint64(n), np.uint32(len(result)))
-    _launch(device, "beaver_combine", _ring(dtype), n, arguments, sizes)
+    sizes = (np.uint64(n), np.uint32(shape[0]))
+    _launch(device, "beaver_open" if total else "beaver_combine", _ring(dtype), n, arguments, sizes)
     return result
 
 
@@ -112,7 +117,7 @@ def truncate_finish(
     opened = full(device, "truncate_finish", "opened", opened, low.shape[1:])
     result = device.xp.empty(low.shape, dtype)
     arguments = (opened, low, top, result, np.uint64(opened.size), np.uint32(len(low)))
-    constants = (truncated_bits("truncate_finish", bits, dtype), _lead("truncate_finish", lead))
+    constants = (truncated_bits("truncate_finish", bits, dtype), lead_word("truncate_finish", lead))
     _launch(device, "truncate_finish", _ring(dtype), opened.size, arguments, constants)
     return result
 
@@ -162,7 +167,8 @@ def _ring(dtype: np.dtype[Any]) -> int:
     return 1 << (8 * dtype.itemsize)
 
 
-def _lead(function: str, lead: int) -> np.uint32:
+def lead_word(function: str, lead: int) -> np.uint32:
+    """Return how many rows belong to the first party, 0 or 1, as the kernels take it."""
     if lead not in (0, 1):
         raise ArgumentValueError(f"{function}: lead must be 0 or 1, got {lead}")
     word: np.uint32 = np.uint32(lead)

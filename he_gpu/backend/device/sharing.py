@@ -39,7 +39,7 @@ def split(
         constants = (np.uint32(per_element), *reciprocal_arguments(modulus))
     groups = _groups("split", total, modulus, per_element)
     if groups:
-        arguments = (total, share, rest, np.uint64(total.size), *constants, *_words(stream))
+        arguments = (total, share, rest, np.uint64(total.size), *constants, *stream_words(stream))
         kernel = f"split_{domain(modulus)}"
         device.launch("sharing", kernel, grid_1d(groups, THREADS), (THREADS,), arguments)
 
@@ -69,7 +69,7 @@ def split_truncated(
     dropped = truncated_bits("split_truncated", bits, dtype)
     groups = _groups("split_truncated", total, modulus, 1)
     if groups:
-        words = [word for stream in streams for word in _words(stream)]
+        words = [word for stream in streams for word in stream_words(stream)]
         arguments = (*arrays, np.uint64(total.size), dropped, *words)
         kernel = f"split_truncated_{domain(modulus)}"
         device.launch("sharing", kernel, grid_1d(groups, THREADS), (THREADS,), arguments)
@@ -87,7 +87,7 @@ def _groups(function: str, total: Array, modulus: int, per_element: int) -> int:
     return int(groups)
 
 
-def _words(stream: Stream) -> list[np.generic]:
+def stream_words(stream: Stream) -> list[np.generic]:
     """Return a stream as the kernels take it."""
     if len(stream.key) != 32 or len(stream.nonce) != 12:
         raise ArgumentValueError("split: a stream is a key of 32 bytes and a nonce of 12")

@@ -1,0 +1,85 @@
+"""Bit planes, the levels of a carry tree, and products with bits: bytes read and written."""
+
+import numpy as np
+import pytest
+
+from bench.operands import TILE, repeated, size, words
+from he_gpu.backend import get_backend
+from he_gpu.backend.definition import bits
+
+HOST_N, DEVICE_N = 2**20, 2**25
+CHECKED = 64 * 157
+"""Elements on which a kernel is compared with its definition, bit for bit."""
+K = 64
+
+
+class Operands:
+    """Words and planes of n elements for two parties, the same on every device."""
+
+    def __init__(self, on, n):
+        rng = np.random.default_rng(0)
+        tile = words(rng, 2**64, min(n, TILE))
+
+        def array(*shape):
+            # Other words for each array, by an odd number that scrambles the tile's.
+            part = tile * np.uint64(2 * int(rng.integers(2**62)) + 1)
+            return repeated(on, part, int(np.prod(shape))).reshape(shape)
+
+        width = n // 64
+        self.words = array(n)
+        self.public, self.mask, self.pairs = (
+            array(K, width),
+            array(2, K, width),
+            array(2, 32, width),
+        )
+        self.nodes, self.masks = array(2, 2, 32, width), array(2, 3, 16, width)
+        self.opened, self.products = array(3, 16, width), array(2, 2, 16, width)
+        self.beta, self.product = array(2, n), array(2, n)
+
+
+KERNELS = {
+    # name: the call on (backend, operands), and words read and written for each element
+    "bit_planes": (lambda on, x: on.bit_planes(x.words), 2),
+    "carry_leaves": (lambda on, x: on.carry_leaves(x.public, x.mask, x.pairs, 1), 6),
+    "carry_open": (lambda on, x: on.carry_open(x.nodes, x.masks), 240 / K),
+    "carry_combine": (
+        lambda on, x: on.carry_combine(x.opened, x.nodes, x.masks, x.products),
+        304 / K,
+    ),
+    "bit_times_word": (
+        lambda on, x: on.bit_times_word(x.public[0], x.words, x.beta, x.product, x.beta, 1),
+        9 + 1 / K,
+    ),
+}
+"""For two parties. carry_open and carry_combine join the 32 nodes of the first level, in planes of
+1 / 64 word for each element: 2 x 48 of nodes, 2 x 48 of masks and 48 opened; then 48 opened,
+2 x 48 of nodes, 2 x 16 of masks, 2 x 32 of products and 2 x 32 written. bit_times_word gets one
+array as shares and products, but counts two."""
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernel(kernel, device, backend, record):
+    call, n_words = KERNELS[kernel]
+    n = size(backend, HOST_N, DEVICE_N)
+    host = get_backend("cpu")
+    expected = call(bits, Operands(host, CHECKED))
+    found = call(backend, Operands(backend, CHECKED))
+    np.testing.assert_array_equal(backend.to_numpy(found), expected)
+    operands = Operands(backend, n)
+    target = backend.xp.empty_like(operands.words)
+    baselines = {"copy of one word each": lambda: backend.xp.copyto(target, operands.words)}
+    scales = {}
+    if not backend.is_host:
+        host_operands = Operands(host, HOST_N)
+        baselines["our cpu"] = lambda: call(host, host_operands)
+        scales["our cpu"] = n / HOST_N
+    record.compare(
+        f"kernel {kernel}, 2 parties, {n} elements",
+        lambda: call(backend, operands),
+        baselines,
+        rounds=21,
+        n_bytes=int(8 * n_words * n),
+        scales=scales,
+        kernel=kernel,
+        n=n,
+    )

@@ -1,0 +1,71 @@
+"""Steps of replicated sharing, for all three parties: bytes read and written."""
+
+import numpy as np
+import pytest
+
+from bench.operands import TILE, repeated, size, words
+from he_gpu.backend import get_backend
+from he_gpu.backend.definition import replicated
+
+HOST_N, DEVICE_N = 2**20, 2**25
+CHECKED = 10_007
+"""Elements on which a kernel is compared with its definition, bit for bit."""
+PARTIES = 3
+
+
+class Operands:
+    """Stacks of n elements for three parties, the same on every device."""
+
+    def __init__(self, on, n):
+        rng = np.random.default_rng(0)
+        tile = words(rng, 2**64, min(n, TILE))
+
+        def array(*shape):
+            # Other words for each array, by an odd number that scrambles the tile's.
+            part = tile * np.uint64(2 * int(rng.integers(2**62)) + 1)
+            return repeated(on, part, int(np.prod(shape))).reshape(shape)
+
+        self.x, self.y, self.add = array(4, n), array(4, n), array(3, n)
+        self.one = self.y[:, :1]
+
+
+STEPS = {
+    # name: the call on (backend, operands), and words read and written for each element
+    "cross_multiply": (lambda on, x: on.cross_multiply(x.x, x.y, x.add), 14),
+    "cross_multiply by one word": (lambda on, x: on.cross_multiply(x.x, x.one, x.add), 10),
+    "deal_truncation, 1 choice": (lambda on, x: on.deal_truncation(*x.add, x.x[:1], 16), 8),
+    "deal_truncation, 2 choices": (lambda on, x: on.deal_truncation(*x.add, x.x[:2], 40), 9),
+}
+
+
+def parts(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_step(step, device, backend, record):
+    call, n_words = STEPS[step]
+    n = size(backend, HOST_N, DEVICE_N)
+    host = get_backend("cpu")
+    expected = call(replicated, Operands(host, CHECKED))
+    found = call(backend, Operands(backend, CHECKED))
+    for array, demanded in zip(parts(found), parts(expected), strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(array), demanded)
+    operands = Operands(backend, n)
+    target = backend.xp.empty_like(operands.x[0])
+    baselines = {"copy of one word each": lambda: backend.xp.copyto(target, operands.x[0])}
+    scales = {}
+    if not backend.is_host:
+        host_operands = Operands(host, HOST_N)
+        baselines["our cpu"] = lambda: call(host, host_operands)
+        scales["our cpu"] = n / HOST_N
+    record.compare(
+        f"kernel {step}, {PARTIES} parties, {n} elements",
+        lambda: call(backend, operands),
+        baselines,
+        rounds=21,
+        n_bytes=8 * n_words * n,
+        scales=scales,
+        kernel=step,
+        n=n,
+    )

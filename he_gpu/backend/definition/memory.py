@@ -1,0 +1,84 @@
+"""Large arrays in memory that earlier arrays have left behind, for NumPy.
+
+Layer: backend. The operating system hands out fresh pages one by one and zeroed, which takes longer
+than an addition takes to fill them; a block that is used again costs nothing. CuPy has such a pool
+of its own.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+
+from he_gpu.backend.definition.words import Array
+
+SMALLEST = 2**17
+"""Bytes from which on a block is kept; the C library looks after smaller ones."""
+LARGEST_SUM = 2**28
+"""Bytes of all the blocks that are kept while nobody uses them."""
+
+
+class _Blocks:
+    """Blocks that nobody uses, by their size."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a garbage collection may give back within give or take
+        self._free: dict[int, list[Array]] = {}
+        self._n_bytes = 0
+
+    def take(self, n_bytes: int) -> Array:
+        with self._lock:
+            blocks = self._free.get(n_bytes)
+            if blocks:
+                self._n_bytes -= n_bytes
+                return blocks.pop()
+        return np.empty(n_bytes, np.uint8)
+
+    def give(self, block: Array) -> None:
+        with self._lock:
+            if self._n_bytes + block.nbytes <= LARGEST_SUM:
+                self._n_bytes += block.nbytes
+                self._free.setdefault(block.nbytes, []).append(block)
+
+
+class _Lease:
+    """Owns a block for as long as an array or a view of it lives."""
+
+    __slots__ = ("__array_interface__", "_block", "_blocks")
+
+    def __init__(self, blocks: _Blocks, shape: tuple[int, ...], dtype: np.dtype[Any]):
+        self._blocks = blocks
+        self._block = blocks.take(math.prod(shape) * dtype.itemsize)
+        self.__array_interface__ = {
+            "data": self._block.__array_interface__["data"],
+            "shape": shape,
+            "typestr": dtype.str,
+            "version": 3,
+        }
+
+    def __del__(self) -> None:
+        self._blocks.give(self._block)
+
+
+_blocks = _Blocks()
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an uninitialised array, as ``numpy.empty`` does."""
+    dtype = np.dtype(dtype)
+    if math.prod(shape) * dtype.itemsize < SMALLEST:
+        return np.empty(shape, dtype)
+    return np.asarray(_Lease(_blocks, shape, dtype))
+
+
+def room_for(a: Array, b: Array) -> Array | None:
+    """Return a large array for the result of an operation on two, or None for a small one.
+
+    None makes NumPy allocate, which is quicker there.
+    """
+    if a.nbytes < SMALLEST and b.nbytes < SMALLEST:
+        return None
+    return empty(np.broadcast_shapes(a.shape, b.shape), a.dtype)

@@ -1,0 +1,98 @@
+"""Launchers of ``kernels/replicated.cu``: steps of replicated sharing on stacks of a device.
+
+Layer: backend. Same names, parameters and results as `he_gpu.backend.definition.replicated`; one
+launch serves all the parties of a stack.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from he_gpu.backend.definition.replicated import check_dealt_bits
+from he_gpu.backend.definition.words import Array
+from he_gpu.backend.device.domain import domain
+from he_gpu.backend.device.operands import full, operand, stack_of, word_type
+from he_gpu.backend.launch import KernelDevice, grid_1d
+from he_gpu.errors import ArgumentValueError
+
+THREADS = 256
+
+
+def cross_multiply(device: KernelDevice, x: Array, y: Array, add: Array) -> Array:
+    """Return the parties' shares of x y: ``x_i (y_i + y_{i+1}) + x_{i+1} y_i + add_i``."""
+    name = "cross_multiply"
+    dtype = word_type(name, "add", add)
+    add = stack_of(device, name, "add", add, dtype)
+    add = full(device, name, "add", add, add.shape)
+    factors: list[Any] = []
+    for label, value in (("x", x), ("y", y)):
+        factors += _window(device, name, label, operand(device, name, label, value, dtype), add)
+    result, n = device.xp.empty(add.shape, dtype), add.size // len(add)
+    arguments = (*factors, add, result, np.uint64(n), np.uint32(len(add)))
+    _launch(device, name, dtype, n, arguments)
+    return result
+
+
+def deal_truncation(
+    device: KernelDevice, mask: Array, first: Array, last: Array, choices: Array, bits: int
+) -> tuple[Array, Array]:
+    """Return what the first two parties need to undo a mask that only the third one knows."""
+    name = "deal_truncation"
+    dtype = word_type(name, "mask", mask)
+    mask = operand(device, name, "mask", mask, dtype)
+    shape = mask.shape
+    mask, first, last = (
+        _exact(device, name, label, value, shape, dtype)
+        for label, value in (("mask", mask), ("first", first), ("last", last))
+    )
+    choices = stack_of(device, name, "choices", choices, dtype)
+    n_choices = 1 if len(choices) == 1 else 2
+    choices = _exact(device, name, "choices", choices, (n_choices, *shape), dtype)
+    check_dealt_bits(bits, n_choices, dtype)
+    low, top = (device.xp.empty((2, *shape), dtype) for _ in range(2))
+    arguments = (mask, first, last, choices, low, top, np.uint64(mask.size))
+    _launch(
+        device, name, dtype, mask.size, (*arguments, np.uint32(n_choices == 2), np.uint32(bits))
+    )
+    return low, top
+
+
+def _launch(
+    device: KernelDevice, function: str, dtype: np.dtype[Any], n: int, arguments: tuple[Any, ...]
+) -> None:
+    """Run a function's kernel on n words per row, unless there are none."""
+    if n:
+        kernel = f"{function}_{domain(1 << (8 * dtype.itemsize))}"
+        device.launch("replicated", kernel, grid_1d(n, THREADS), (THREADS,), arguments)
+
+
+def _window(
+    device: KernelDevice, function: str, name: str, value: Array, add: Array
+) -> tuple[Array, np.uint64]:
+    """Return a factor and its step: one word in each row (0), or all words (1)."""
+    shape = (len(add) + 1, *add.shape[1:])
+    if value.ndim != add.ndim or len(value) != shape[0]:
+        raise ArgumentValueError(
+            f"{function}: {name} must have {add.ndim} axes, the first of {shape[0]}, "
+            f"got shape {value.shape}"
+        )
+    if value.size == len(value):
+        return full(device, function, name, value, value.shape), np.uint64(0)
+    return full(device, function, name, value, shape), np.uint64(1)
+
+
+def _exact(
+    device: KernelDevice,
+    function: str,
+    name: str,
+    value: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> Array:
+    """Return an operand of an exact shape, contiguous."""
+    value = operand(device, function, name, value, dtype)
+    if value.shape != shape:
+        raise ArgumentValueError(f"{function}: {name} must have shape {shape}, got {value.shape}")
+    return full(device, function, name, value, shape)

@@ -1,0 +1,123 @@
+"""Comparison's results as functions, with NumPy's names and signatures where NumPy has them.
+
+Layer: tensor, above `tensor`. Each takes a SecretTensor or several and is the method of that name;
+see `Selection` and `Ordering` for ranges and costs. Plain arrays are refused: NumPy serves them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from he_gpu.errors import ArgumentTypeError
+from he_gpu.selection import Axes, choose
+from he_gpu.tensor import SecretTensor
+
+
+def where(condition: Any, x: Any, y: Any, /) -> SecretTensor:
+    """Return x where the condition holds and y elsewhere, elementwise.
+
+    Args:
+        condition: secret 0/1 with frac_bits 0, as a comparison gives it, or public, where all but 0
+            holds.
+        x: secret or public; what is public is rounded to nearest.
+        y: likewise.
+
+    Returns:
+        SecretTensor of the broadcast shape, with the larger frac_bits of secret x and y, or those
+        of the session.
+
+    Raises:
+        TypeError: nothing secret, or a secret condition with other frac_bits than 0.
+        ValueError: shapes that do not broadcast, two sessions.
+
+    Range: |x|, |y| and, for a secret condition, |x - y| < 2**(k - 2 - frac_bits). A secret
+        condition must be 0 or 1, which nobody can check; others give y + condition * (x - y).
+    Cost: for a secret condition and secret x or y, that of the scheme's `product` without
+        truncation; else none.
+    Leaks: nothing.
+    """
+    _first("where", condition, x, y)
+    chosen: SecretTensor = choose(condition, x, y)
+    return chosen
+
+
+def sign(x: SecretTensor, /) -> SecretTensor:
+    """Return -1, 0 or 1, with frac_bits 0. Cost: as `SecretTensor.sign`."""
+    return _first("sign", x).sign()
+
+
+def relu(x: SecretTensor, /) -> SecretTensor:
+    """Return max(x, 0). Cost: as `SecretTensor.relu`."""
+    return _first("relu", x, numpy="numpy.maximum(x, 0)").relu()
+
+
+def abs(x: SecretTensor, /) -> SecretTensor:
+    """Return the absolute value. Cost: as `SecretTensor.abs`."""
+    return _first("abs", x).abs()
+
+
+def maximum(x: Any, y: Any, /) -> SecretTensor:
+    """Return the larger of x and y, elementwise; one may be public. As `SecretTensor.maximum`."""
+    first = _first("maximum", x, y)
+    return first.maximum(y if first is x else x)
+
+
+def minimum(x: Any, y: Any, /) -> SecretTensor:
+    """Return the smaller of x and y, elementwise; one may be public. As `SecretTensor.minimum`."""
+    first = _first("minimum", x, y)
+    return first.minimum(y if first is x else x)
+
+
+def clip(x: Any, /, low: Any = None, high: Any = None) -> SecretTensor:
+    """Return x limited to [low, high], elementwise; None for no bound. As `SecretTensor.clip`."""
+    first = _first("clip", x, low, high)
+    tensor = first if first is x else first._constant(x, first.frac_bits, "clip")
+    return tensor.clip(low, high)
+
+
+def max(x: SecretTensor, /, axis: Axes = None, *, keepdims: bool = False) -> SecretTensor:
+    """Return the largest over axes, over all by default; as `SecretTensor.max`."""
+    return _first("max", x).max(axis, keepdims)
+
+
+def min(x: SecretTensor, /, axis: Axes = None, *, keepdims: bool = False) -> SecretTensor:
+    """Return the smallest over axes, over all by default; as `SecretTensor.min`."""
+    return _first("min", x).min(axis, keepdims)
+
+
+def argmax(x: SecretTensor, /, axis: int | None = None, *, keepdims: bool = False) -> SecretTensor:
+    """Return the index of the first largest, with frac_bits 0; as `SecretTensor.argmax`."""
+    return _first("argmax", x).argmax(axis, keepdims)
+
+
+def argmin(x: SecretTensor, /, axis: int | None = None, *, keepdims: bool = False) -> SecretTensor:
+    """Return the index of the first smallest, with frac_bits 0; as `SecretTensor.argmin`."""
+    return _first("argmin", x).argmin(axis, keepdims)
+
+
+def sort(x: SecretTensor, /, axis: int | None = -1) -> SecretTensor:
+    """Return x sorted upwards along a small axis, or flattened for None; as `SecretTensor.sort`."""
+    return _first("sort", x).sort(axis)
+
+
+def max_pool2d(
+    x: SecretTensor,
+    /,
+    kernel_size: int | tuple[int, int],
+    stride: int | tuple[int, int] | None = None,
+    padding: int | tuple[int, int] = 0,
+) -> SecretTensor:
+    """Return the largest of each window over the last two axes; as `SecretTensor.max_pool2d`."""
+    first = _first("max_pool2d", x, numpy="torch.nn.functional.max_pool2d")
+    return first.max_pool2d(kernel_size, stride, padding)
+
+
+def _first(function: str, *operands: Any, numpy: str | None = None) -> SecretTensor:
+    """Return the first secret operand, or refuse where there is none."""
+    for operand in operands:
+        if isinstance(operand, SecretTensor):
+            return operand
+    raise ArgumentTypeError(
+        f"{function}: a SecretTensor expected, got {type(operands[0]).__name__}; for public arrays "
+        f"use {numpy or f'numpy.{function}'}"
+    )

@@ -1,0 +1,106 @@
+"""The dealer's part in comparison: masks with their bits, and products over GF(2).
+
+Layer: mpc, above `dealer`. Takes shapes and keys, never an operand. Boolean shares are packed as
+`backend.definition.bits` describes; n elements take W = ceil(n / 64) words a plane.
+Sources: Beaver, CRYPTO 1991; doubly shared bits as in Rotaru and Wood, INDOCRYPT 2019 (daBits),
+and words with their bits as in Escudero et al., CRYPTO 2020 (edaBits), here from a trusted dealer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from he_gpu.backend import Array
+from he_gpu.mpc.dealer import Dealer
+
+
+class BitMask(NamedTuple):
+    """A uniform word M for each of n elements, shared as a word and bit by bit.
+
+    Attributes:
+        words: (parties, n), additive shares of M.
+        planes: (parties, k, W), boolean shares of the bits of M, or of -M.
+        pairs: (parties, k / 2, W), of the products of bits 2 j and 2 j + 1.
+        total: (n,) M itself, which the dealer alone knows.
+    """
+
+    words: Array
+    planes: Array
+    pairs: Array
+    total: Array
+
+
+class SharedBits(NamedTuple):
+    """Uniform bits shared both ways, for some rows of n elements.
+
+    Attributes:
+        planes: (parties, rows, W), boolean shares.
+        words: (parties, rows, n), additive shares of the same bits.
+        products: (parties, rows, n), of the bits times the words of a mask, or None.
+    """
+
+    planes: Array
+    words: Array
+    products: Array | None
+
+
+class BitDealer(Dealer):
+    """A dealer who also makes what comparison needs; see `Dealer`."""
+
+    def mask_with_bits(self, n: int, negated: bool = False) -> BitMask:
+        """Return a mask of n words with its bits, or those of its negative."""
+        words = self._draw(1, (n,))[:, 0]
+        total = self._backend.reconstruct(words, self._modulus)
+        bits = self._backend.neg(total, self._modulus) if negated else total
+        planes = self._backend.bit_planes(bits)
+        pairs = self._backend.xp.bitwise_and(planes[::2], planes[1::2])
+        shared = self._split_bits(planes), self._split_bits(pairs)
+        return BitMask(words[self._rows], *shared, total)
+
+    def carry_masks(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Return masks for p_hi, g_lo and p_lo of a level, and the first times the others."""
+        stack, total = self._draw_bits((3, *shape))
+        products = self._backend.xp.bitwise_and(total[:1], total[1:])
+        return stack, self._split_bits(products)
+
+    def and_masks(self, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+        """Return masks of two factors, and shares of their product."""
+        stack, total = self._draw_bits((2, *shape))
+        product = self._backend.xp.bitwise_and(total[0], total[1])
+        return stack[:, 0], stack[:, 1], self._split_bits(product)
+
+    def shared_bits(self, rows: int, n: int, mask: Array | None = None) -> SharedBits:
+        """Return uniform bits; with a mask (n,) also its products with them."""
+        planes, total = self._draw_bits((rows, -(-n // 64)))
+        xp, dtype = self._backend.xp, self._dtype
+        words = xp.stack([self._backend.bit_words(plane, n, dtype) for plane in total])
+        shared = self._split_words(words)
+        if mask is None:
+            return SharedBits(planes, shared, None)
+        products = self._backend.mul(words, mask, self._modulus)
+        return SharedBits(planes, shared, self._split_words(products))
+
+    def _draw_bits(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Return boolean shares of uniform bits, and the bits."""
+        stack = self._backend.empty((self._n_parties, *shape), np.uint64)
+        for row, prg in zip(stack, self._prgs, strict=True):
+            prg.uniform(shape, 2**64, out=row)
+        return stack[self._rows], self._backend.xor_open(stack, None)
+
+    def _split_bits(self, total: Array) -> Array:
+        """Return boolean shares of bits that the dealer knows."""
+        stack = self._backend.empty((self._n_parties, *total.shape), np.uint64)
+        last, rest = stack[-1, ...], total
+        for share, prg in zip(stack[:-1], self._prgs[:-1], strict=True):
+            self._backend.split_bits(rest, prg.stream(share.shape, 2**64), share, last)
+            rest = last
+        self.bytes_sent += 8 * math.prod(total.shape)
+        return stack[self._rows]
+
+    def _split_words(self, total: Array) -> Array:
+        """Return additive shares of words that the dealer knows."""
+        self.bytes_sent += total.nbytes
+        return self._split(total)[self._rows]

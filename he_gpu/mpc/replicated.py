@@ -1,0 +1,402 @@
+"""Replicated sharing among three parties, one of whom may be corrupted; no dealer.
+
+Layer: mpc. A word x is x_0 + x_1 + x_2 modulo 2^64 or 2^32, and party i holds x_i and x_{i+1}
+(indices modulo 3). Sums are local; a product costs one word from each party. For truncation and
+comparison party 2 deals for the other two: it knows the masks, and is never sent a masked word.
+Sources: Araki et al., CCS 2016 (products); Mohassel and Rindal, ABY3, CCS 2018, and Dalskov,
+Escudero, Keller, "Fantastic Four", USENIX Security 2021 (one party deals for the others).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from he_gpu.backend import Array, Backend, word_dtype
+from he_gpu.channel import Cost, LocalChannel, PairChannel
+from he_gpu.mpc.additive import Additive
+from he_gpu.mpc.pool import Pool
+from he_gpu.mpc.scheme import Operation, Scheme
+from he_gpu.ring import KeyRing, Prg
+
+DEALER = 2
+"""The party that deals for parties 0 and 1."""
+
+
+class TruncationMasks(NamedTuple):
+    """Uniform words for one truncation; parts that nobody here knows are 0.
+
+    Attributes:
+        hiding: (parties, *shape), u, v and -u - v for parties 0, 1 and 2, where 0 and 2 know u,
+            and 1 and 2 know v.
+        result: (parties + 1, *shape), with fresh words 0 and 2 of the result.
+        choices: (1 or 2, *shape), known to 0 and 2; see `definition.replicated.deal_truncation`.
+    """
+
+    hiding: Array
+    result: Array
+    choices: Array
+
+
+class Replicated(Scheme):
+    """2-out-of-3 replicated sharing.
+
+    A stack has a row for each word that is kept here, in order: parties + 1 rows, of which party p
+    holds rows p and p + 1; with all three parties the last row repeats the first.
+
+    Args:
+        keys: the session's keys.
+        backend: the device.
+        modulus: 2**64 or 2**32.
+        channel: how the three parties talk.
+    """
+
+    name = "replicated"
+    n_parties = 3
+
+    def __init__(self, keys: KeyRing, backend: Backend, modulus: int, channel: LocalChannel):
+        self.backend = backend
+        self.modulus = modulus
+        self._keys = keys
+        self._channel = channel
+        self._first = channel.parties.start
+        self._n_hosted = len(channel.parties)
+        self._prgs: dict[str, Prg] = {}
+        self._pool = Pool()
+        self._pair_channel = PairChannel(channel, 0)
+        self._pair = Additive(keys, backend, modulus, self._pair_channel, dealer=f"{DEALER}")
+
+    @property
+    def cost(self) -> Cost:
+        """Rounds and bytes so far; what party 2 deals counts among what it sends."""
+        return Cost(self._channel.rounds, self._channel.bytes_sent, 0)
+
+    def shares(self, stack: Array) -> Array:
+        """Return (parties, 2, *shape): the two words of each party."""
+        return self.backend.xp.stack([stack[:-1], stack[1:]], axis=1)
+
+    def expect(self, n_repeats: int) -> None:
+        """Make masks for n_repeats equal steps in bulk."""
+        self._pool.expect(n_repeats)
+
+    def share(self, words: Array, owner: int) -> Array:
+        """Return fresh shares of words that the owner knows.
+
+        One word comes from a key of the owner and the next party, one is the rest, which the owner
+        sends to the third party, and the one that the owner lacks is 0.
+
+        Args:
+            words: (*shape) on the device.
+            owner: index of the party that inputs them.
+
+        Cost: 1 round; the owner sends one word.
+        Leaks: nothing; to each other party the words that it gets are uniform.
+        """
+        following, third = (owner + 1) % 3, (owner + 2) % 3
+        drawn = rest = None
+        if self._hosts(owner, following):
+            drawn = self._prg(owner, following, "input").uniform(words.shape, self.modulus)
+        if self._hosts(owner):
+            rest = self.backend.sub(words, drawn, self.modulus)
+        received = self._channel.transfer([(owner, third, rest)])[0]
+        if rest is None:
+            rest = received
+        zero = self.backend.xp.zeros(words.shape, word_dtype(self.modulus))
+        return self._stack({owner: rest, following: drawn, third: zero})
+
+    def open(self, stack: Array) -> Array:
+        """Reveal the words to every party.
+
+        Cost: 1 round; each party sends one word.
+        Leaks: the words, by intent, and nothing else.
+        """
+        messages = [
+            (party, (party - 1) % 3, stack[party - self._first + 1] if self._hosts(party) else None)
+            for party in range(3)
+        ]
+        received = self._channel.transfer(messages)
+        total = self.backend.reconstruct(stack[:3], self.modulus)
+        if self._n_hosted > 1:
+            return total
+        missing = received[(self._first + 1) % 3]
+        return self.backend.add(total, missing, self.modulus)
+
+    def mask(self, x: Array) -> Array:
+        """Return x: products open nothing, so there is nothing to reuse."""
+        return x
+
+    def add_public(self, x: Array, public: Array) -> Array:
+        """Return the stack of x plus public words that broadcast to its shape. Cost: none.
+
+        They are added to word 1, which stands in one row wherever it is kept.
+        """
+        row = (1 - self._first) % 3
+        result = x.copy()
+        if row < len(x):
+            target = result[row : row + 1]
+            self.backend.add(x[row : row + 1], public, self.modulus, out=target)
+        return result
+
+    def product(self, operation: Operation, x: Array, y: Array, drop: int) -> Array:
+        """Return shares of ``x * y`` or ``x @ y``, divided by 2**drop where drop > 0.
+
+        Args:
+            operation: "mul" or "matmul".
+            x: stack.
+            y: stack with as many axes.
+            drop: bits to drop, 0 <= drop < k - 2; with drop > 0 the signed product must satisfy
+                -2**(k-2) <= v < 2**(k-2), which shares cannot check.
+
+        Error: none for drop = 0; else floor or floor + 1, unbiased.
+        Cost: 1 round in which each party sends one word of the product; with drop > 0 the cost of
+            `truncate` instead.
+        Leaks: nothing; words that are sent are uniform.
+        Source: Araki et al., CCS 2016.
+        """
+        shape = _product_shape(operation, x.shape[1:], y.shape[1:])
+        if drop:
+            masks = self._truncation_masks(shape, drop)
+            return self._truncated(self._cross(operation, x, y, masks.hiding), masks, drop)
+        z = self._cross(operation, x, y, self._zero_share(shape))
+        messages = [
+            (party, (party - 1) % 3, z[party - self._first] if self._hosts(party) else None)
+            for party in range(3)
+        ]
+        received = self._channel.transfer(messages)
+        last = received[(self._first + self._n_hosted) % 3]
+        return self.backend.xp.concatenate([z, last[None]])
+
+    def truncate(self, x: Array, drop: int) -> Array:
+        """Return shares of x / 2**drop.
+
+        Parties 0 and 1 open x less a mask to each other; the mask is what party 2 holds of x after
+        the three have hidden their words by keys of 0 and 2 and of 1 and 2. Party 2 deals the parts
+        that undo it, and the two share the result anew.
+
+        Args:
+            x: stack of signed words, -2**(k-2) <= x < 2**(k-2), which shares cannot check.
+            drop: 0 < drop < k - 2.
+
+        Error: floor or floor + 1, always; the latter with the probability of the dropped fraction.
+        Cost: 2 rounds; each party sends two words.
+        Leaks: nothing: party 2 receives nothing, the others uniform words; if the result is
+            revealed, also on which side of the mask's dropped bits the value's fell.
+        Source: the mask as in Dalskov, Escudero, Keller, PoPETs 2020; one party as the dealer as in
+            ABY3, section 5.1.
+        """
+        masks = self._truncation_masks(x.shape[1:], drop)
+        own = self.backend.add(x[:-1], masks.hiding, self.modulus)
+        return self._truncated(own, masks, drop)
+
+    def mul_public(self, x: Array, public: Array, drop: int = 0) -> Array:
+        """Return shares of x times public words over 2**drop.
+
+        Error, Cost, Leaks: as `truncate`; none of them for drop = 0.
+        """
+        if not drop:
+            return super().mul_public(x, public)
+        shape = np.broadcast_shapes(x.shape[1:], public.shape)
+        masks = self._truncation_masks(shape, drop)
+        own = self.backend.mul(x[:-1], public, self.modulus)
+        own = self.backend.add(own, masks.hiding, self.modulus, out=own)
+        return self._truncated(own, masks, drop)
+
+    def below(self, x: Array, thresholds: Array) -> Array:
+        """Return shares of the integers 1 where x < t and 0 elsewhere; see `Additive.below`.
+
+        Error: none.
+        Cost: that of `Additive.below` between parties 0 and 1, and 1 round in which each of them
+            sends a word of the result; party 2 sends what the dealer does there.
+        Leaks: nothing; words that are sent are uniform, and party 2 receives none.
+        """
+        shape = (len(thresholds), *x.shape[1:])
+        return self._by_pair(lambda words: self._pair.below(words, thresholds), x, shape)
+
+    def is_zero(self, x: Array) -> Array:
+        """Return shares of the integers 1 where x = 0 and 0 elsewhere.
+
+        Error, Cost, Leaks: as `below`, with `Additive.is_zero`.
+        """
+        return self._by_pair(lambda words: self._pair.is_zero(words), x, x.shape[1:])
+
+    def positive_part(self, x: Array) -> Array:
+        """Return shares of max(x, 0).
+
+        Error, Cost, Leaks: as `below`, with `Additive.positive_part`.
+        """
+        return self._by_pair(lambda words: self._pair.positive_part(words), x, x.shape[1:])
+
+    def _cross(self, operation: Operation, x: Array, y: Array, add: Array) -> Array:
+        """Return each party's share of a product, (parties, *shape), plus ``add``."""
+        if operation == "mul":
+            return self.backend.cross_multiply(x, y, add)
+        both = self.backend.add(y[:-1], y[1:], self.modulus)
+        return self.backend.matmul_pair(x[:-1], both, x[1:], y[:-1], self.modulus, add=add)
+
+    def _truncated(self, z: Array, masks: TruncationMasks, drop: int) -> Array:
+        """Return the truncated value of three hidden shares z, (parties, *shape)."""
+        own = {party: z[party - self._first] for party in self._channel.parties}
+        first, second = (
+            masks.result[rows[0]] if rows else None for rows in map(self._rows, (0, 2))
+        )
+        low = top = None
+        if self._hosts(0, DEALER):
+            mask = own.get(DEALER)
+            zeros = self.backend.xp.zeros(z.shape[1:], z.dtype)
+            low, top = self.backend.deal_truncation(
+                *(zeros if v is None else v for v in (mask, first, second)), masks.choices, drop
+            )
+        dealt = (low[1], top[1]) if self._hosts(DEALER) else (None, None)
+        sent = [(0, 1, own.get(0)), (1, 0, own.get(1)), *((DEALER, 1, part) for part in dealt)]
+        from_first, from_second, *received = self._channel.transfer(sent)
+        pair = self._pair_channel.parties
+        result = masks.result
+        if not pair:
+            return result
+        shares = [own.get(0, from_first), own.get(1, from_second)]
+        opened = self.backend.add(*shares, self.modulus)
+        if 1 not in pair:
+            low, top = low[:1], top[:1]
+        elif len(pair) == 1:
+            low, top = (part[None] for part in received)
+        parts = self.backend.truncate_finish(opened, low, top, drop, int(0 in pair))
+        partial = self.backend.reconstruct(parts, self.modulus)
+        (word,) = self._pair_channel.exchange([partial], self.modulus)
+        result[(1 - self._first) % 3] = word
+        return result
+
+    def _truncation_masks(self, shape: tuple[int, ...], drop: int) -> TruncationMasks:
+        """Return masks for a truncation of words of a shape."""
+        dtype, hosted = word_dtype(self.modulus), self._channel.parties
+        n_choices = 1 if 2 * drop < 8 * dtype.itemsize - 1 else 2
+
+        def make(n: int) -> tuple[Array, ...]:
+            hiding = self.backend.empty((n, self._n_hosted, *shape), dtype)
+            result = self.backend.empty((n, self._n_hosted + 1, *shape), dtype)
+            choices = self.backend.empty((n, n_choices, *shape), dtype)
+            for row, party in enumerate(hosted):
+                if party != DEALER:
+                    self._draw(hiding[:, row], party, DEALER, "hiding")
+            if DEALER in hosted:
+                u, v = (
+                    hiding[:, hosted.index(p)]
+                    if p in hosted
+                    else self._draw(self.backend.empty((n, *shape), dtype), p, DEALER, "hiding")
+                    for p in (0, 1)
+                )
+                last = hiding[:, -1]
+                both = last if last.flags.c_contiguous else self.backend.empty(u.shape, dtype)
+                self.backend.add(u, v, self.modulus, out=both)
+                last[...] = self.backend.neg(both, self.modulus, out=both)
+            for party, word in ((0, 0), (1, 2)):
+                rows = self._rows(word)
+                if rows:
+                    self._draw(result[:, rows[0]], party, DEALER, "result")
+                    for row in rows[1:]:
+                        result[:, row] = result[:, rows[0]]
+            self._draw(choices, 0, DEALER, "choices")
+            return hiding, result, choices
+
+        def n_bytes() -> int:
+            return (2 * self._n_hosted + 3) * math.prod(shape) * dtype.itemsize
+
+        return TruncationMasks(*self._pool.take(("truncation", shape, n_choices), make, n_bytes))
+
+    def _zero_share(self, shape: tuple[int, ...]) -> Array:
+        """Return shares of 0, (parties, *shape).
+
+        Party i adds the word that it has in common with the next party, and subtracts the one in
+        common with the party before.
+        """
+        dtype = word_dtype(self.modulus)
+
+        def make(n: int) -> tuple[Array, ...]:
+            keys = range(self._first - 1, self._first + self._n_hosted)
+            words = [
+                self._draw(self.backend.empty((n, *shape), dtype), i % 3, (i + 1) % 3, "zero")
+                for i in (keys if self._n_hosted < 3 else keys[1:])
+            ]
+            zero = self.backend.empty((n, self._n_hosted, *shape), dtype)
+            for row in range(self._n_hosted):
+                before = words[row - 1] if self._n_hosted == 3 else words[row]
+                own = words[row] if self._n_hosted == 3 else words[row + 1]
+                zero[:, row] = self.backend.sub(own, before, self.modulus)
+            return (zero,)
+
+        def n_bytes() -> int:
+            return 2 * self._n_hosted * math.prod(shape) * dtype.itemsize
+
+        (zero,) = self._pool.take(("zero", shape), make, n_bytes)
+        return zero
+
+    def _by_pair(
+        self, function: Callable[[Array], Array], x: Array, shape: tuple[int, ...]
+    ) -> Array:
+        """Let parties 0 and 1 compute on additive shares, and share the result anew.
+
+        Party 0 takes x_0 + x_1 for its share and party 1 x_2.
+        """
+        xp, pair = self.backend.xp, self._pair_channel.parties
+        result = self.backend.empty((self._n_hosted + 1, *shape), x.dtype)
+        fresh = {}
+        for party, word in ((0, 0), (1, 2)):
+            rows = self._rows(word)
+            if rows:
+                fresh[party] = self._draw(result[rows[0]], party, DEALER, "result")
+                for row in rows[1:]:
+                    result[row] = result[rows[0]]
+        if not pair:
+            return result
+        own = []
+        if 0 in pair:
+            own.append(self.backend.add(x[0], x[1], self.modulus))
+        if 1 in pair:
+            own.append(x[2 - self._first])
+        shares = function(xp.stack(own))
+        partial = self.backend.reconstruct(shares, self.modulus)
+        for party in pair:
+            partial = self.backend.sub(partial, fresh[party], self.modulus)
+        (word,) = self._pair_channel.exchange([partial], self.modulus)
+        result[(1 - self._first) % 3] = word
+        return result
+
+    def _stack(self, words: dict[int, Array | None]) -> Array:
+        """Return a stack of the words that are kept here, by their index."""
+        kept = [words[(self._first + row) % 3] for row in range(self._n_hosted + 1)]
+        return self.backend.xp.stack(kept)
+
+    def _rows(self, word: int) -> list[int]:
+        """Return the rows of a stack that keep a word."""
+        return [row for row in range(self._n_hosted + 1) if (self._first + row) % 3 == word]
+
+    def _hosts(self, *parties: int) -> bool:
+        """Tell whether one of the parties is hosted here."""
+        return any(party in self._channel.parties for party in parties)
+
+    def _draw(self, target: Array, first: int, second: int, purpose: str) -> Array:
+        """Fill an array with uniform words of a key that two parties have in common.
+
+        Where neither is hosted here nobody knows the words, and nobody uses the zeros instead.
+        """
+        if not self._hosts(first, second):
+            target[...] = 0
+        elif target.flags.c_contiguous:
+            self._prg(first, second, purpose).uniform(target.shape, self.modulus, out=target)
+        else:
+            target[...] = self._prg(first, second, purpose).uniform(target.shape, self.modulus)
+        return target
+
+    def _prg(self, first: int, second: int, purpose: str) -> Prg:
+        label = f"{first},{second}/{purpose}"
+        if label not in self._prgs:
+            self._prgs[label] = self._keys.prg(label, self.backend)
+        return self._prgs[label]
+
+
+def _product_shape(operation: Operation, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
+    if operation == "mul":
+        return np.broadcast_shapes(x, y)
+    return (*np.broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-1])
