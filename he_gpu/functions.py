@@ -12,6 +12,22 @@ from he_gpu.errors import ArgumentTypeError
 from he_gpu.selection import Axes, choose
 from he_gpu.tensor import SecretTensor
 
+__all__ = [
+    "abs",
+    "argmax",
+    "argmin",
+    "clip",
+    "max",
+    "max_pool2d",
+    "maximum",
+    "min",
+    "minimum",
+    "relu",
+    "sign",
+    "sort",
+    "where",
+]
+
 
 def where(condition: Any, x: Any, y: Any, /) -> SecretTensor:
     """Return x where the condition holds and y elsewhere, elementwise.

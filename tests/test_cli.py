@@ -64,7 +64,7 @@ def test_xor_prints_what_the_tutorial_prints(capsys):
     assert losses[0] == "2.000e+00"
     assert all(
         float(losses[step]) < limit
-        for step, limit in {50: 0.7, 100: 0.3, 150: 0.15, 200: 0.07}.items()
+        for step, limit in {50: 1.2, 100: 0.7, 150: 0.4, 200: 0.25}.items()
     )
     assert lines[-2:] == ["targets: 0 1 1 0", "predictions: 0 1 1 0"]
 
@@ -82,6 +82,7 @@ def test_xor_shares_anew_each_time(capsys):
     [
         ([], ["alice", "bob"], "additive"),
         (["--parties", "3"], ["party0", "party1", "party2"], "additive"),
+        (["--protocol", "replicated"], ["alice", "bob", "carol"], "replicated"),
         (["--protocol", "plain"], ["party0"], "plain"),
     ],
 )
@@ -96,8 +97,16 @@ def test_json_is_one_object_that_tells_the_whole_run(options, parties, protocol,
     assert result["predictions"] == result["targets"] == [0, 1, 1, 0]
     assert [int(output > 0.5) for output in result["outputs"]] == [0, 1, 1, 0]
     assert result["seconds"] > 0
-    # 1 round masks the features, 4 are a step's, 2 a loss's, 1 predicts and 1 reveals.
-    assert result["rounds"] == (0 if protocol == "plain" else 1 + 4 * 250 + 2 * 5 + 2)
+    # Of the additive scheme 1 round masks the features, 4 are a step's, 8 a loss's, 1 predicts and
+    # 1 reveals. The replicated one shares three inputs, masks nothing, and has 4 for a step, 9 for
+    # a loss, 2 for the prediction.
+    rounds = {
+        "plain": 0,
+        "additive": 1 + 4 * 250 + 8 * 5 + 2,
+        "replicated": 3 + 4 * 250 + 9 * 5 + 3,
+    }
+    assert result["rounds"] == rounds[protocol]
+    assert (result["dealer_bytes"] > 0) == (protocol == "additive")
     assert (result["bytes_sent"] > 0) == (protocol != "plain")
 
 
@@ -105,7 +114,7 @@ def test_options_reach_the_model(capsys):
     arguments = ["--learning-rate", "2e-3", "--random-state", "4", *SHORT]
     result = run_json(capsys, "xor", "--protocol", "plain", *arguments)
     model = he.ReservoirRegressor(
-        width=16, learning_rate=2e-3, n_steps=3, random_state=4, log_every=1
+        width=16, learning_rate=2e-3, n_steps=3, random_state=4, log_every=1, loss="absolute"
     )
     with he.Session("plain", device=result["device"]):
         model.fit(cli.INPUTS, cli.TARGETS)
@@ -150,6 +159,7 @@ def test_plot_has_the_tutorials_title_and_the_revealed_losses(tmp_path, capsys, 
     result = run_json(capsys, "xor", *SHORT, "--plot", str(tmp_path / "loss.png"))
     (axes,) = drawn[0].axes
     assert axes.get_title() == "Learning XOR While Encrypted"
+    assert axes.get_ylabel() == "sum of absolute errors"
     (line,) = axes.lines
     assert list(line.get_xdata()) == result["loss_steps"]
     assert list(line.get_ydata()) == result["loss_curve"]
@@ -172,7 +182,8 @@ def test_plot_without_matplotlib_names_the_extra(tmp_path, capsys, monkeypatch):
     [
         (["--device", "gpu"], "device must be 'auto', 'cpu', 'cuda', 'cuda:N' or 'emulator'"),
         (["--parties", "1"], "needs at least 2 parties, got 1"),
-        (["--parties", "2", "--protocol", "plain"], "needs exactly 1 party, got 2"),
+        (["--parties", "2", "--protocol", "plain"], "needs exactly 1 part"),
+        (["--parties", "2", "--protocol", "replicated"], "needs exactly 3 parties, got 2"),
         (["--steps", "-1"], "n_steps must be at least 0, got -1"),
         (["--width", "0"], "width must be at least 1, got 0"),
         (["--log-every", "-1"], "log_every must be at least 0, got -1"),
@@ -371,7 +382,7 @@ def test_bench_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["abacus"], "suite must be one of crossover, crypten, elementwise, matmul, prg"),
+        (["abacus"], "suite must be one of bits, crossover, crypten, elementwise, matmul"),
         (["--device", "abacus"], "got 'abacus'"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available: "),
     ],

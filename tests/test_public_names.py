@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 import he_gpu
+from he_gpu import functions
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRACT = {
@@ -17,12 +18,25 @@ CONTRACT = {
     "Ring",
     "SecretTensor",
     "Session",
+    "abs",
     "add",
+    "argmax",
+    "argmin",
+    "clip",
     "decrypt",
     "encrypt",
     "errors",
     "matmul",
+    "max",
+    "max_pool2d",
+    "maximum",
+    "min",
+    "minimum",
     "product",
+    "relu",
+    "sign",
+    "sort",
+    "where",
 }
 
 
@@ -43,6 +57,12 @@ def test_all_equals_the_public_names() -> None:
 
 def test_contract_is_kept() -> None:
     assert set(he_gpu.__all__) >= CONTRACT
+
+
+@pytest.mark.parametrize("name", functions.__all__)
+def test_functions_of_tensors_are_methods_too(name: str) -> None:
+    assert getattr(he_gpu, name) is getattr(functions, name)
+    assert inspect.getdoc(getattr(he_gpu.SecretTensor, name))
 
 
 def test_public_names_are_documented_and_our_own() -> None:

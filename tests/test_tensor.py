@@ -25,11 +25,15 @@ SESSIONS = {
     "additive-5": ("cpu", {"parties": 5}),
     "plain-32": ("cpu", {"protocol": "plain", "modulus": 2**32, "frac_bits": 10}),
     "additive-2-32": ("cpu", {"parties": 2, "modulus": 2**32, "frac_bits": 10}),
+    "replicated": ("cpu", {"protocol": "replicated"}),
+    "replicated-32": ("cpu", {"protocol": "replicated", "modulus": 2**32, "frac_bits": 10}),
     "emulator-plain": ("emulator", {"protocol": "plain"}),
     "emulator-2": ("emulator", {"parties": 2}),
     "emulator-3-32": ("emulator", {"parties": 3, "modulus": 2**32, "frac_bits": 10}),
+    "emulator-replicated": ("emulator", {"protocol": "replicated"}),
     "cuda-plain": ("cuda", {"protocol": "plain"}),
     "cuda-2": ("cuda", {"parties": 2}),
+    "cuda-replicated": ("cuda", {"protocol": "replicated"}),
     "cuda-3-32": ("cuda", {"parties": 3, "modulus": 2**32, "frac_bits": 10}),
 }
 
@@ -97,7 +101,8 @@ def test_share_and_reveal(session):
         assert X.ndim == x.ndim
         assert X.size == x.size
         assert X.frac_bits == session.frac_bits
-        assert X.shares.shape == (session.n_parties, *shape)
+        words = (2,) if session.protocol == "replicated" else ()
+        assert X.shares.shape == (session.n_parties, *words, *shape)
         assert X.shares.dtype == np.uint64
 
 
@@ -121,6 +126,9 @@ def test_every_party_may_own_an_input(session):
 def test_shares_sum_to_the_encoding(session):
     x = grid(session, (4,))
     stack = session.backend.to_numpy(session.share(x).shares)
+    if session.protocol == "replicated":  # the second word of each is the next one's first
+        np.testing.assert_array_equal(stack[:, 1], np.roll(stack[:, 0], -1, axis=0))
+        stack = stack[:, 0]
     total = stack.sum(0, dtype=np.uint64).astype(object) % session.modulus
     encoding = (x * 2**session.frac_bits).astype(np.int64).astype(object) % session.modulus
     assert total.tolist() == encoding.tolist()
@@ -314,7 +322,7 @@ def test_masked_operands(session):
     w = grid(session, (3, 2), 3)
     F, Y, W = session.share(f), session.share(y), session.share(w)
     M = F.masked()
-    assert M.is_masked == (session.protocol != "plain")
+    assert M.is_masked == (session.protocol == "additive")
     assert not F.is_masked
     assert M.masked() is M
     exact(M, f)
@@ -346,7 +354,7 @@ def test_scaled_operands(session):
         bound = np.abs(f).T @ np.abs(y) * abs(rate) * 2.0**-bits + unit(session)
         within(S.T @ Y, product * rate, bound)
         M = F.masked().T.scaled(rate)
-        assert M.is_masked == (session.protocol != "plain")
+        assert M.is_masked == (session.protocol == "additive")
         within(M @ Y, product * rate, bound)
         within(S, f * rate, np.abs(f) * abs(rate) * 2.0**-bits + 2.0**-60)
 
@@ -388,6 +396,11 @@ def test_a_training_step(session):
 def test_axes_and_shapes(session):
     x = grid(session, (2, 3, 4))
     X = session.share(x)
+    scalar, single, empty = (
+        session.share(2.5),
+        session.share([2.5]),
+        session.share(np.zeros((0, 3))),
+    )
     before = session.cost
     pairs = [
         (X.T, x.T),
@@ -400,11 +413,11 @@ def test_axes_and_shapes(session):
         (X.reshape((4, -1)), x.reshape(4, -1)),
         (X.T.reshape(12, 2), x.T.reshape(12, 2)),
         (X.reshape(2, 1, 3, 1, 4), x.reshape(2, 1, 3, 1, 4)),
-        (session.share(2.5).reshape(1, 1), np.full((1, 1), 2.5)),
-        (session.share(2.5).T, np.asarray(2.5)),
-        (session.share([2.5]).reshape(()), np.asarray(2.5)),
-        (session.share(np.zeros((0, 3))).reshape(3, 0), np.zeros((3, 0))),
-        (session.share(np.zeros((0, 3))).T, np.zeros((3, 0))),
+        (scalar.reshape(1, 1), np.full((1, 1), 2.5)),
+        (scalar.T, np.asarray(2.5)),
+        (single.reshape(()), np.asarray(2.5)),
+        (empty.reshape(3, 0), np.zeros((3, 0))),
+        (empty.T, np.zeros((3, 0))),
     ]
     assert session.cost == before
     for tensor, expected in pairs:
@@ -691,7 +704,6 @@ def X(additive):  # noqa: N802 - as in the contract
     [
         np.asarray,
         lambda X: np.array([X]),
-        lambda X: np.zeros((2, 3)) == X,
         bool,
         float,
         int,
@@ -699,13 +711,6 @@ def X(additive):  # noqa: N802 - as in the contract
         hash,
         operator.index,
         lambda X: {X: 1},
-        lambda X: X == X,
-        lambda X: X != X,
-        lambda X: X == 1,
-        lambda X: X < 1,
-        lambda X: X <= X,
-        lambda X: X > 1,
-        lambda X: X >= 1,
         lambda X: 1 in X,
         lambda X: 1 if X else 0,
         pickle.dumps,
@@ -747,7 +752,6 @@ def test_iterating_is_not_revealing(X):
         lambda X: np.ones(3) / X,
         lambda X: X // 2,
         lambda X: X % 2,
-        lambda X: abs(X),
         lambda X: X & 1,
         lambda X: len(X[0, 0]),
     ],

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from he_gpu.backend import Array, Backend
 from he_gpu.mpc.bit_dealer import BitDealer, BitMask
+from he_gpu.mpc.scheme import one_by_one
 
 
 class Exchange(Protocol):
@@ -67,7 +68,8 @@ class Comparison:
         n, count = math.prod(shape), len(thresholds)
         if n == 0:
             return xp.zeros((len(x), count, *shape), x.dtype)
-        public = xp.ascontiguousarray(xp.broadcast_to(thresholds, (count, *shape)))
+        aligned = one_by_one(thresholds, len(shape))
+        public = xp.ascontiguousarray(xp.broadcast_to(aligned, (count, *shape)))
         opened, mask = self._open(x.reshape(len(x), n), negated=False)
         sums = [self._backend.sub(opened, t, self._modulus) for t in public.reshape(count, n)]
         bits = self._signs(sums, mask)

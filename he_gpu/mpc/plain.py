@@ -13,7 +13,7 @@ import numpy as np
 from he_gpu.backend import Array, Backend
 from he_gpu.channel import Cost
 from he_gpu.errors import RangeError
-from he_gpu.mpc.scheme import Operation, Scheme
+from he_gpu.mpc.scheme import Operation, Scheme, one_by_one
 from he_gpu.ring.fixedpoint import decode, word_bits
 
 
@@ -74,6 +74,7 @@ class Plain(Scheme):
 
     def below(self, x: Array, thresholds: Array) -> Array:
         """Return 1 where x < t and 0 elsewhere, or raise RangeError where x - t passes 2**(k-1)."""
+        thresholds = one_by_one(thresholds, x.ndim - 1)
         differences = self._real(x)[:, None] - self._real(thresholds)
         self._check("compare", differences / 2)
         signed = np.dtype(f"i{x.dtype.itemsize}")

@@ -244,11 +244,10 @@ class Replicated(Scheme):
         )
         low = top = None
         if self._hosts(0, DEALER):
-            mask = own.get(DEALER)
-            zeros = self.backend.xp.zeros(z.shape[1:], z.dtype)
-            low, top = self.backend.deal_truncation(
-                *(zeros if v is None else v for v in (mask, first, second)), masks.choices, drop
-            )
+            # Party 0 alone lacks the mask and the second words: only its own rows are used then.
+            known = (own.get(DEALER), first, second)
+            parts = (masks.choices[0] if v is None else v for v in known)
+            low, top = self.backend.deal_truncation(*parts, masks.choices, drop)
         dealt = (low[1], top[1]) if self._hosts(DEALER) else (None, None)
         sent = [(0, 1, own.get(0)), (1, 0, own.get(1)), *((DEALER, 1, part) for part in dealt)]
         from_first, from_second, *received = self._channel.transfer(sent)
@@ -262,8 +261,7 @@ class Replicated(Scheme):
             low, top = low[:1], top[:1]
         elif len(pair) == 1:
             low, top = (part[None] for part in received)
-        parts = self.backend.truncate_finish(opened, low, top, drop, int(0 in pair))
-        partial = self.backend.reconstruct(parts, self.modulus)
+        partial = self.backend.truncate_finish(opened, low, top, drop, int(0 in pair), total=True)
         (word,) = self._pair_channel.exchange([partial], self.modulus)
         result[(1 - self._first) % 3] = word
         return result

@@ -122,3 +122,9 @@ class Scheme(ABC):
     def sum(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         """Return the stack of sums over axes of the stack, none of them 0. Cost: none."""
         return self.backend.xp.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
+
+
+def one_by_one(thresholds: Array, ndim: int) -> Array:
+    """Return thresholds (n, *t) with axes of length 1 put between, so that each has ndim axes."""
+    count, *shape = thresholds.shape
+    return thresholds.reshape(count, *(1,) * (ndim - len(shape)), *shape)

@@ -155,10 +155,12 @@ def test_device_fused_steps(kernel_device, n, parties, modulus):
     for bits in (1, 16, modulus.bit_length() - 4):
         low_on_device, top_on_device = xp.asarray(low), xp.asarray(top)
         for lead in (0, 1):
-            result = launcher.truncate_finish(
-                kernel_device, xp.asarray(d), low_on_device, top_on_device, bits, lead
-            )
-            assert_same(result, definition.truncate_finish(d, low, top, bits, lead))
+            words = (xp.asarray(d), low_on_device, top_on_device, bits, lead)
+            shares = definition.truncate_finish(d, low, top, bits, lead)
+            assert_same(launcher.truncate_finish(kernel_device, *words), shares)
+            opened = definition.reconstruct(shares, modulus)
+            assert_same(definition.truncate_finish(d, low, top, bits, lead, total=True), opened)
+            assert_same(launcher.truncate_finish(kernel_device, *words, total=True), opened)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)

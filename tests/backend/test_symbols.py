@@ -150,6 +150,8 @@ def protocol_calls(device, rng, modulus):
     assert_same(device_protocol.open_scaled(device, y, a, total), protocol.open_scaled(y, a, total))
     result = device_protocol.truncate_finish(device, total, y, a, 16, 1)
     assert_same(result, protocol.truncate_finish(total, y, a, 16, 1))
+    result = device_protocol.truncate_finish(device, total, y, a, 16, 1, total=True)
+    assert_same(result, protocol.truncate_finish(total, y, a, 16, 1, total=True))
 
 
 def replicated_calls(device, rng, modulus):

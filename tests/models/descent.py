@@ -18,8 +18,9 @@ u^2 / 4, and sums of such martingale differences with fixed weights g have the p
 sum(g^2) u^2 / 4 (Azuma). So a fixed projection of r_t exceeds c sqrt(proxy) with probability
 below 2 exp(-c^2 / 2), and c is chosen such that the union over every step, sample and run of the
 caller stays below 2^-40. **In the plain** roundings go to nearest, are at most u / 2 and may all
-conspire: the same weights, with absolute values summed. The loss is opened exactly, and differs
-by at most 2 |e.r| + |r|^2.
+conspire: the same weights, with absolute values summed. The loss is opened exactly. The sum of
+squares differs by at most 2 |e.r| + |r|^2, that of m absolute residuals by at most the sum of |r|,
+which is at most sqrt(m) times their 2-norm.
 """
 
 from typing import NamedTuple
@@ -36,7 +37,8 @@ FAILURE = 2.0**-40
 class Descent(NamedTuple):
     """A run: losses before each update, the residuals they come from, and the last weights."""
 
-    losses: np.ndarray  # (n_steps,)
+    losses: np.ndarray  # (n_steps,), sums of squares
+    absolute: np.ndarray  # (n_steps,), sums of absolute residuals
     residuals: np.ndarray  # (n_steps, n, targets)
     weights: np.ndarray  # (width, targets)
 
@@ -50,7 +52,8 @@ def gradient_descent(F, y, rate, n_steps, step_matrix=None):
     for step in range(n_steps):
         residuals[step] = F @ w - y
         w = w - step_matrix @ residuals[step]
-    return Descent((residuals**2).sum(axis=(1, 2)), residuals, w)
+    squares, absolute = (residuals**2).sum(axis=(1, 2)), np.abs(residuals).sum(axis=(1, 2))
+    return Descent(squares, absolute, residuals, w)
 
 
 def encoded(F, y, rate):
@@ -71,7 +74,7 @@ def sigmas(n_events):
     return float(np.sqrt(2 * np.log(2 * n_events / FAILURE)))
 
 
-def loss_bound(F, y, rate, n_steps, n_runs=1, step_unit=0.0):
+def loss_bound(F, y, rate, n_steps, n_runs=1, step_unit=0.0, loss="squared"):
     """Bound on |loss on shares - float64 loss| at each step, (n_steps,).
 
     Args:
@@ -81,8 +84,9 @@ def loss_bound(F, y, rate, n_steps, n_runs=1, step_unit=0.0):
         n_steps: steps.
         n_runs: how many runs are held against such bounds; their failures are united.
         step_unit: unit of Gamma's entries, 0 where there is none.
+        loss: "squared" or "absolute", whose bound it is.
     """
-    encoding, rate, problem, ideal = _encoding(F, y, rate, n_steps)
+    encoding, rate, problem, ideal = _encoding(F, y, rate, n_steps, loss=loss)
     n, targets = ideal.residuals.shape[1:]
     eigenvalues, basis = np.linalg.eigh(problem @ problem.T)  # mu_j
     decay = 1 - rate * eigenvalues
@@ -108,26 +112,32 @@ def loss_bound(F, y, rate, n_steps, n_runs=1, step_unit=0.0):
             second = ratio * r
         else:
             second = 0.0
-        bound[t] = 2 * (c * np.sqrt(along) + np.linalg.norm(e) * second) + r**2
+        if loss == "squared":
+            bound[t] = 2 * (c * np.sqrt(along) + np.linalg.norm(e) * second) + r**2
+        else:
+            bound[t] = np.sqrt(e.size) * r
         powers = decay**2 * powers + 1
         memory = decay[:, None, None] * memory + e
     return encoding + bound
 
 
-def plain_loss_bound(F, y, rate, n_steps, step_unit=0.0):
+def plain_loss_bound(F, y, rate, n_steps, step_unit=0.0, loss="squared"):
     """The same bound for roundings to nearest that conspire; (n_steps,).
 
     Where the scaled features are rounded to step_unit, so are those of the encoded problem: to
     nearest is no matter of chance, and K = F step_matrix is then not symmetric.
     """
-    encoding, rate, problem, ideal = _encoding(F, y, rate, n_steps, step_unit)
+    encoding, rate, problem, ideal = _encoding(F, y, rate, n_steps, step_unit, loss)
     n, targets = ideal.residuals.shape[1:]
     kernel = problem @ _step_matrix(problem, rate, step_unit)
     power = np.eye(n)  # (I - K)^s, whose row i says what reaches residual i
     reach = np.full(n, RESIDUAL_UNIT / 2)  # bound on |r_t| of sample i
     bound = np.empty(n_steps)
     for t, e in enumerate(ideal.residuals):
-        bound[t] = 2 * (np.abs(e) * reach[:, None]).sum() + targets * (reach**2).sum()
+        if loss == "squared":
+            bound[t] = 2 * (np.abs(e) * reach[:, None]).sum() + targets * (reach**2).sum()
+        else:
+            bound[t] = targets * reach.sum()
         reach = reach + RESIDUAL_UNIT / 2 * np.abs(power @ kernel).sum(axis=1)
         reach = reach + WEIGHT_UNIT / 2 * np.abs(power @ problem).sum(axis=1)
         power = power - power @ kernel
@@ -139,11 +149,13 @@ def _step_matrix(F, rate, step_unit):
     return np.floor(rate * F.T / step_unit + 0.5) * step_unit if step_unit else rate * F.T
 
 
-def _encoding(F, y, rate, n_steps, step_unit=0.0):
+def _encoding(F, y, rate, n_steps, step_unit=0.0, loss="squared"):
     """What encoding does to each loss; and the encoded rate, features and run."""
     y = y.reshape(len(y), -1)
     features, targets, rounded = encoded(F, y, rate)
     step_matrix = _step_matrix(features, rounded, step_unit)
     ideal = gradient_descent(features, targets, rounded, n_steps, step_matrix)
     exact = gradient_descent(F, y, rate, n_steps)
-    return np.abs(ideal.losses - exact.losses), rounded, features, ideal
+    if loss == "squared":
+        return np.abs(ideal.losses - exact.losses), rounded, features, ideal
+    return np.abs(ideal.absolute - exact.absolute), rounded, features, ideal

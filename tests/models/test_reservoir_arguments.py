@@ -137,6 +137,8 @@ def test_a_ring_too_small_for_the_weights_is_refused():
         ({"random_state": 2**32}, ArgumentValueError, "random_state must be in .* got 4294967296"),
         ({"random_state": 0.5}, ArgumentTypeError, "random_state must be an integer or None"),
         ({"random_state": True}, ArgumentTypeError, "random_state must be an integer or None"),
+        ({"loss": "mean"}, ArgumentValueError, r"loss must be one of \('squared', .* got 'mean'"),
+        ({"loss": None}, ArgumentValueError, "loss must be one of .* got None"),
     ],
 )
 def test_bad_parameters_are_named_by_fit(parameters, error, message):
@@ -183,6 +185,22 @@ def test_bad_data_are_refused(features, targets, error, message, session):
 def test_targets_that_would_leave_the_word_are_refused(y, log_every, message, session):
     with pytest.raises(RangeError, match=message):
         small(log_every=log_every).fit(X, y)
+
+
+def test_a_range_that_squares_leave_and_absolute_residuals_do_not(session):
+    y = np.array([2.0**16, 0.0, 0.0, 0.0])
+    assert small(loss="absolute").fit(X, y).loss_curve_[0] == 2.0**16
+
+
+def test_absolute_losses_that_would_leave_the_word_are_refused():
+    y = np.full(2**19, 2.0**42)  # of norm 2^51.5; after a descent their sum may be 2^61
+    with (
+        he.Session(frac_bits=0, device="cpu"),
+        pytest.raises(
+            RangeError, match=r"the norm of y times the root of its size must stay below 2\*\*61"
+        ),
+    ):
+        small(loss="absolute", width=1).fit(np.zeros((y.size, 1)), y)
 
 
 def test_features_that_would_leave_the_word_are_refused(session):
@@ -287,6 +305,28 @@ class TestLearningRate:
         assert len(caught.value.loss_steps) < 20
         assert caught.value.loss_curve[-1] > caught.value.loss_curve[0]
         assert not hasattr(model, "loss_curve_")
+
+    def test_divergence_of_absolute_losses_stops_too(self, session):
+        F = small().transform(X)
+        rate = self.limit(F) * 1.5
+        model = small(learning_rate=rate, n_steps=100, log_every=5, loss="absolute")
+        with pytest.raises(
+            DivergenceError, match=r"at step \d+ is above .* the most that"
+        ) as caught:
+            model.fit(session.share(F), session.share(Y))
+        assert len(caught.value.loss_steps) < 20
+        assert caught.value.loss_curve[-1] > 2 * caught.value.loss_curve[0]
+
+    def test_an_absolute_loss_that_rises_while_the_squares_fall_is_no_divergence(self, session):
+        """One step turns a single residual into n of 1 / sqrt(n): their sum grows by sqrt(n)."""
+        n, y = 16, np.eye(16)[0]
+        v = y - np.full(n, n**-0.5)
+        model = small(width=1, learning_rate=1.999, n_steps=2, loss="absolute")
+        model.transform = lambda features: features
+        model.fit((v / np.linalg.norm(v))[:, None], y)
+        first, second = model.loss_curve_
+        assert first == 1.0
+        assert 3.9 < second < 4.0
 
     def test_zero_features_accept_any_rate(self, session):
         model = small(learning_rate=1e3).fit(np.zeros((4, 2)), Y)

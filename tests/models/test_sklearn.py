@@ -22,6 +22,7 @@ PARAMETERS = {
     "n_steps": 30,
     "random_state": 5,
     "log_every": 0,
+    "loss": "absolute",
 }
 
 
@@ -44,6 +45,7 @@ def test_parameters_round_trip():
         "n_steps": 250,
         "random_state": 0,
         "log_every": 50,
+        "loss": "squared",
     }
     estimator = he.ReservoirRegressor()
     assert estimator.set_params(**PARAMETERS) is estimator

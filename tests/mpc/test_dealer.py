@@ -11,7 +11,8 @@ import he_gpu as he
 from he_gpu.backend import get_backend
 from he_gpu.channel import LocalChannel
 from he_gpu.mpc import Additive, dealer
-from he_gpu.mpc.dealer import BULK_BYTES, Dealer, DealerMask
+from he_gpu.mpc.dealer import Dealer, DealerMask
+from he_gpu.mpc.pool import BULK_BYTES
 from he_gpu.ring import KeyRing
 from tests.uniformity import assert_uniform
 
@@ -374,9 +375,9 @@ def test_pools_end_with_the_loop():
     d = make(2)
     d.expect(50)
     d.product("mul", (4,), (4,), 16)
-    assert d._pools
+    assert d._pool._items
     d.expect(0)
-    assert not d._pools
+    assert not d._pool._items
 
 
 def test_dealer_bytes_count_what_is_handed_out():

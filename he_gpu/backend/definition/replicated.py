@@ -19,7 +19,7 @@ from he_gpu.backend.definition.protocol import truncation_parts
 from he_gpu.backend.definition.words import Array
 from he_gpu.errors import ArgumentValueError
 
-BLOCK = 2**12
+BLOCK = 2**14
 """Words of each row that are taken together: few enough to stay in cache."""
 
 
@@ -77,8 +77,8 @@ def deal_truncation(
     lift, half = word(k - 1 - bits), word(k // 2)
     rows = [v.reshape(-1) for v in (mask, first, last, *choices)]
     lows, tops = low.reshape(2, -1), top.reshape(2, -1)
-    for start in range(0, rows[0].size, 2 * BLOCK):
-        part = slice(start, start + 2 * BLOCK)
+    for start in range(0, rows[0].size, BLOCK):
+        part = slice(start, start + BLOCK)
         m, x, y, *choice = (v[part] for v in rows)
         (own_low, rest_low), (own_top, rest_top) = lows[:, part], tops[:, part]
         truncation_parts(m, bits, out=(rest_low, rest_top))
