@@ -24,9 +24,9 @@ Axes = int | tuple[int, ...] | None
 class Selection(Ordering):
     """The methods of a `SecretTensor` that rest on comparison.
 
-    Every result is one of the secret values that went in, or 0, or a difference of them: exact,
-    and none is ever wrong. Public operands are rounded to nearest at self's frac_bits; of two
-    secret operands the one with fewer fraction bits is shifted up.
+    Every result is exact, and none is ever wrong: one of the values that went in, its negative, 0
+    or an index. Public operands are rounded to nearest at self's frac_bits; of two secret operands
+    the one with fewer fraction bits is shifted up.
 
     Range: |x|, |y| < 2**(k - 2 - frac_bits) of operands, for the larger frac_bits of the two. Where
         a value is chosen by a bit (`where`, `argmax`, `argmin`), |x - y| the same.
@@ -68,20 +68,14 @@ class Selection(Ordering):
 
         Cost: that of the scheme's `positive_part`.
         """
-        self.session.check_open("maximum")
-        scheme, (x, y) = self.session.scheme, self._stacks(other, "maximum")
-        stack = scheme.add(y, scheme.positive_part(difference(self.session, x, y)))
-        return self._as(stack, other)
+        return self._larger(other, "maximum")
 
     def minimum(self: Self, other: Any) -> Self:
         """Return the smaller of self and other, elementwise.
 
         Cost: that of the scheme's `positive_part`.
         """
-        self.session.check_open("minimum")
-        scheme, (x, y) = self.session.scheme, self._stacks(other, "minimum")
-        stack = scheme.sub(x, scheme.positive_part(difference(self.session, x, y)))
-        return self._as(stack, other)
+        return self._smaller(other, "minimum")
 
     def clip(self: Self, low: Any = None, high: Any = None) -> Self:
         """Return the values limited to [low, high]; where low > high, high.
@@ -97,11 +91,11 @@ class Selection(Ordering):
         if low is None and high is None:
             return self
         if low is None:
-            return self.minimum(high)
+            return self._smaller(high, "clip")
         if high is None:
-            return self.maximum(low)
+            return self._larger(low, "clip")
         if isinstance(low, Ordering) or isinstance(high, Ordering):
-            return self.maximum(low).minimum(high)
+            return self._larger(low, "clip")._smaller(high, "clip")
         lower, upper = as_reals(low, "clip", "low"), as_reals(high, "clip", "high")
         _common_shape("clip", self.shape, lower.shape, upper.shape)
         bounds = np.broadcast_arrays(np.minimum(lower, upper), upper)
@@ -234,8 +228,22 @@ class Selection(Ordering):
             left = [1 if axis in axes else length for axis, length in enumerate(self.shape)]
         return found.reshape(found.shape[0], *left)
 
-    def _as(self: Self, stack: Array, other: Any) -> Self:
-        """Wrap a stack that has the fraction bits of self and other aligned."""
+    def _larger(self: Self, other: Any, function: str) -> Self:
+        """Return y + max(x - y, 0)."""
+        self.session.check_open(function)
+        scheme, (x, y) = self.session.scheme, self._stacks(other, function)
+        stack = scheme.add(y, scheme.positive_part(difference(self.session, x, y)))
+        return self._aligned_with(stack, other)
+
+    def _smaller(self: Self, other: Any, function: str) -> Self:
+        """Return x - max(x - y, 0)."""
+        self.session.check_open(function)
+        scheme, (x, y) = self.session.scheme, self._stacks(other, function)
+        stack = scheme.sub(x, scheme.positive_part(difference(self.session, x, y)))
+        return self._aligned_with(stack, other)
+
+    def _aligned_with(self: Self, stack: Array, other: Any) -> Self:
+        """Wrap a stack that has the fraction bits to which self and other are aligned."""
         finer = max(self.frac_bits, other.frac_bits if isinstance(other, Ordering) else 0)
         return type(self)(self.session, stack, finer)
 

@@ -11,7 +11,7 @@
 // Defined by he_gpu/backend/definition/replicated.py, which names the paper.
 // Shapes: x and y (parties + 1, n) with step 1, or (parties + 1) words with step 0; add
 // and out (parties, n); mask, first and last (n); choices (1 or 2, n); low and top (2, n);
-// all contiguous. Values: any word; with one choice bits < k / 2.
+// all contiguous; out may be add. Values: any word; with one choice bits < k / 2.
 // Threads: runs.cuh walks the n elements by 16 bytes where it can; a thread serves its
 // run's parties one after another and keeps the row that two of them have in common, so
 // each word is read once. Nothing must divide anything. Constant-time.
@@ -79,13 +79,13 @@ __device__ __forceinline__ void deal(const W* mask, const W* first, const W* las
 
 extern "C" __global__ __launch_bounds__(256) void cross_multiply_ring_u64(
     const u64* __restrict__ x, u64 x_step, const u64* __restrict__ y, u64 y_step,
-    const u64* __restrict__ add, u64* __restrict__ out, u64 n, u32 parties) {
+    const u64* add, u64* out, u64 n, u32 parties) {
     cross(x, x_step, y, y_step, add, out, n, parties);
 }
 
 extern "C" __global__ __launch_bounds__(256) void cross_multiply_ring_u32(
     const u32* __restrict__ x, u64 x_step, const u32* __restrict__ y, u64 y_step,
-    const u32* __restrict__ add, u32* __restrict__ out, u64 n, u32 parties) {
+    const u32* add, u32* out, u64 n, u32 parties) {
     cross(x, x_step, y, y_step, add, out, n, parties);
 }
 

@@ -41,4 +41,5 @@ class Kept:
     def transposed(self) -> Kept:
         """Return the operand with its last two axes swapped, the same object each time."""
         kept: Kept = self.form("transposed", lambda words: Kept(words.swapaxes(-1, -2)))
+        kept.form("transposed", lambda _: self)  # and back
         return kept

@@ -7,6 +7,7 @@ Layer: channel. Other channels keep this interface: `parties` and `n_parties`, `
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from he_gpu.backend import Array
 
@@ -55,7 +56,7 @@ class LocalChannel:
         self.sent = [n + n_bytes for n in self.sent]
         return partials
 
-    def transfer(self, messages: Sequence[Message]) -> list[Array | None]:
+    def transfer(self, messages: Sequence[Message]) -> list[Any]:
         """Send messages from party to party, all in one round.
 
         Args:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -165,8 +165,7 @@ class Replicated(Scheme):
             (party, (party - 1) % 3, z[party - self._first] if self._hosts(party) else None)
             for party in range(3)
         ]
-        received = self._channel.transfer(messages)
-        last = received[(self._first + self._n_hosted) % 3]
+        last = self._channel.transfer(messages)[(self._first + self._n_hosted) % 3]
         return self.backend.xp.concatenate([z, last[None]])
 
     def truncate(self, x: Array, drop: int) -> Array:
@@ -230,9 +229,9 @@ class Replicated(Scheme):
         return self._by_pair(lambda words: self._pair.positive_part(words), x, x.shape[1:])
 
     def _cross(self, operation: Operation, x: Array, y: Array, add: Array) -> Array:
-        """Return each party's share of a product, (parties, *shape), plus ``add``."""
+        """Return each party's share of a product, (parties, *shape), plus ``add``, used up."""
         if operation == "mul":
-            return self.backend.cross_multiply(x, y, add)
+            return self.backend.cross_multiply(x, y, add, out=add)
         both = self.backend.add(y[:-1], y[1:], self.modulus)
         return self.backend.matmul_pair(x[:-1], both, x[1:], y[:-1], self.modulus, add=add)
 
@@ -242,9 +241,10 @@ class Replicated(Scheme):
         first, second = (
             masks.result[rows[0]] if rows else None for rows in map(self._rows, (0, 2))
         )
-        low = top = None
+        low: Any = None
+        top: Any = None
         if self._hosts(0, DEALER):
-            # Party 0 alone lacks the mask and the second words: only its own rows are used then.
+            # Party 0 alone lacks the mask and the second words: only its own rows count then.
             known = (own.get(DEALER), first, second)
             parts = (masks.choices[0] if v is None else v for v in known)
             low, top = self.backend.deal_truncation(*parts, masks.choices, drop)

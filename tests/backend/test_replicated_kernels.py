@@ -91,6 +91,9 @@ def test_definition_of_a_product_that_broadcasts(modulus):
     full = [np.array(np.broadcast_to(v, (4, 3, 2, 5))) for v in (x, y)]
     result = definition.cross_multiply(x, y, add)
     assert_same(result, definition.cross_multiply(*full, add))
+    taken = add.copy()
+    assert definition.cross_multiply(x, y, taken, out=taken) is taken
+    assert_same(taken, result)
     assert ints(result[1]) == window(full[0][1:3], full[1][1:3], add[1:2], modulus)
 
 
@@ -244,6 +247,13 @@ def test_device_on_shapes_and_broadcasts(kernel_device, shape, modulus):
     for y in factors:
         on_both(kernel_device, "cross_multiply", x, y, add)
         on_both(kernel_device, "cross_multiply", y, x, add)
+    taken = kernel_device.xp.asarray(add.copy())
+    on_device = [kernel_device.xp.asarray(v) for v in (x, factors[-1])]
+    assert launcher.cross_multiply(kernel_device, *on_device, taken, out=taken) is taken
+    assert_same(taken, definition.cross_multiply(x, factors[-1], add))
+    if add.size:
+        with pytest.raises(ArgumentValueError, match="cross_multiply: out must not overlap x"):
+            launcher.cross_multiply(kernel_device, *on_device, taken, out=on_device[0][:3])
     on_both(kernel_device, "deal_truncation", *add, x[:2], 13)
     on_both(kernel_device, "deal_truncation", *add, x[:1], 13)
 

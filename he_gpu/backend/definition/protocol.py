@@ -19,7 +19,6 @@ from he_gpu.backend.definition.elementwise import add, mul, sub
 from he_gpu.backend.definition.memory import empty, room_for
 from he_gpu.backend.definition.words import Array
 
-
 BLOCK = 2**14
 """Words that steps of many operations take at a time, so that they stay in cache."""
 
@@ -160,8 +159,8 @@ def truncate_finish(
         result.reshape(-1) if total else result.reshape(len(low), -1),
     )
     for start in range(0, opened.size, BLOCK):
-        part = [x[..., start : start + BLOCK] for x in flat]
-        finish(*part[:3], lead, constants, part[3])
+        d, r, b, part = (x[..., start : start + BLOCK] for x in flat)
+        finish(d, r, b, lead, constants, part)
     return result
 
 

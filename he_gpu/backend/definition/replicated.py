@@ -23,27 +23,29 @@ BLOCK = 2**14
 """Words of each row that are taken together: few enough to stay in cache."""
 
 
-def cross_multiply(x: Array, y: Array, add: Array) -> Array:
+def cross_multiply(x: Array, y: Array, add: Array, out: Array | None = None) -> Array:
     """Return the parties' shares of x y: ``x_i (y_i + y_{i+1}) + x_{i+1} y_i + add_i``.
 
     Args:
         x: (parties + 1, *shape).
         y: (parties + 1, *shape); both have as many axes as ``add``, and broadcast after the first.
         add: (parties, *shape) of the result, whose sum over all parties is 0, or minus a mask.
+        out: contiguous array (parties, *shape) that takes the result; may be ``add``.
     """
     parties, *shape = add.shape
-    result = empty(add.shape, add.dtype)
+    result = empty(add.shape, add.dtype) if out is None else out
     x, y = (np.broadcast_to(v, (parties + 1, *shape)).reshape(parties + 1, -1) for v in (x, y))
     flat, more = result.reshape(parties, -1), add.reshape(parties, -1)
     for start in range(0, flat.shape[1], BLOCK):
         part = slice(start, start + BLOCK)
-        left, right, total = x[:, part], y[:, part], flat[:, part]
-        term = scratch.array("cross", total.shape, add.dtype)
-        np.add(right[:-1], right[1:], out=total)
-        np.multiply(total, left[:-1], out=total)
-        np.multiply(left[1:], right[:-1], out=term)
-        np.add(total, term, out=total)
-        np.add(total, more[:, part], out=total)
+        left, right, share = x[:, part], y[:, part], flat[:, part]
+        first = scratch.array("first", share.shape, add.dtype)
+        second = scratch.array("second", share.shape, add.dtype)
+        np.add(right[:-1], right[1:], out=first)
+        np.multiply(first, left[:-1], out=first)
+        np.multiply(left[1:], right[:-1], out=second)
+        np.add(first, second, out=first)
+        np.add(first, more[:, part], out=share)
     return result
 
 

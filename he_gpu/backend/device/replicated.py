@@ -13,14 +13,24 @@ import numpy as np
 from he_gpu.backend.definition.replicated import check_dealt_bits
 from he_gpu.backend.definition.words import Array
 from he_gpu.backend.device.domain import domain
-from he_gpu.backend.device.operands import full, operand, stack_of, word_type
+from he_gpu.backend.device.operands import (
+    coincides,
+    full,
+    operand,
+    overlaps,
+    stack_of,
+    target,
+    word_type,
+)
 from he_gpu.backend.launch import KernelDevice, grid_1d
 from he_gpu.errors import ArgumentValueError
 
 THREADS = 256
 
 
-def cross_multiply(device: KernelDevice, x: Array, y: Array, add: Array) -> Array:
+def cross_multiply(
+    device: KernelDevice, x: Array, y: Array, add: Array, out: Array | None = None
+) -> Array:
     """Return the parties' shares of x y: ``x_i (y_i + y_{i+1}) + x_{i+1} y_i + add_i``."""
     name = "cross_multiply"
     dtype = word_type(name, "add", add)
@@ -29,7 +39,10 @@ def cross_multiply(device: KernelDevice, x: Array, y: Array, add: Array) -> Arra
     factors: list[Any] = []
     for label, value in (("x", x), ("y", y)):
         factors += _window(device, name, label, operand(device, name, label, value, dtype), add)
-    result, n = device.xp.empty(add.shape, dtype), add.size // len(add)
+    result, n = target(device, name, out, add.shape, dtype), add.size // len(add)
+    for label, value in zip(("x", "y", "add"), (*factors[::2], add), strict=True):
+        if overlaps(device, value, result) and not (label == "add" and coincides(add, result)):
+            raise ArgumentValueError(f"{name}: out must not overlap {label}")
     arguments = (*factors, add, result, np.uint64(n), np.uint32(len(add)))
     _launch(device, name, dtype, n, arguments)
     return result
