@@ -4,6 +4,12 @@ import numpy as np
 
 MODULI = {"2^64": 2**64, "2^32": 2**32, "501337": 501337, "2^61 - 1": 2**61 - 1}
 TILE = 2**20
+SCHEMES = {
+    "2 parties": {"protocol": "additive", "parties": 2},
+    "3 parties": {"protocol": "additive", "parties": 3},
+    "replicated": {"protocol": "replicated", "parties": 3},
+}
+"""Arguments of a session, by the name that rows have for it; parties alone means additive."""
 
 
 def words(rng, modulus, shape):
@@ -14,6 +20,11 @@ def words(rng, modulus, shape):
 def size(backend, host, device):
     """How many elements fill a device, and how many the host does in reasonable time."""
     return host if backend.is_host else device
+
+
+def by_device(backend, cpu, cuda, emulator):
+    """One of three values, sizes say; the emulator shows that a row works, and times nothing."""
+    return {"cpu": cpu, "emulator": emulator}.get(backend.name, cuda)
 
 
 def repeated(backend, array, n):

@@ -249,8 +249,9 @@ def _party_names(parties: int | Sequence[str] | None, protocol: str) -> tuple[st
     if len(set(names)) != len(names):
         raise ArgumentValueError(f"Session: the parties' names must differ, got {names}")
     if len(names) < 2 if exactly is None else len(names) != exactly:
-        needed = "at least 2" if exactly is None else f"exactly {exactly}"
+        needed = {None: "at least 2 parties", 1: "exactly 1 party"}
         raise ArgumentValueError(
-            f"Session: protocol {protocol!r} needs {needed} parties, got {parties!r}"
+            f"Session: protocol {protocol!r} needs "
+            f"{needed.get(exactly, f'exactly {exactly} parties')}, got {parties!r}"
         )
     return names

@@ -37,9 +37,8 @@ def of_integers(session, integers, frac_bits=None):
 
 
 def end(session):
-    """The largest encoding: 2^(k-2) - 1, or what `plain`, bounding in float64, does not refuse."""
-    k = word_bits(session.modulus)
-    return 2 ** (k - 2) - (2 ** (k - 29) if session.protocol == "plain" else 1)
+    """The largest encoding."""
+    return 2 ** (word_bits(session.modulus) - 2) - 1
 
 
 def edges(session):

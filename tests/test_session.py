@@ -251,10 +251,17 @@ def test_steps_cost_what_single_calls_cost():
 # Refusals
 
 
-@pytest.mark.parametrize("protocol", ["additiv", "", None, 3, "replicated", ["additive"]])
+@pytest.mark.parametrize("protocol", ["additiv", "", None, 3, "bgw", ["additive"]])
 def test_unknown_protocol(protocol):
     with pytest.raises(he.errors.ArgumentValueError, match="protocol must be one of"):
         he.Session(protocol=protocol, device="cpu")
+
+
+@pytest.mark.parametrize("parties", [1, 2, 4, ("alice", "bob")])
+def test_replicated_needs_three_parties(parties):
+    with pytest.raises(he.errors.ArgumentValueError, match="needs exactly 3 parties, got"):
+        he.Session(protocol="replicated", parties=parties, device="cpu")
+    assert he.Session(protocol="replicated", device="cpu").parties == ("alice", "bob", "carol")
 
 
 @pytest.mark.parametrize("parties", [1, 0, -1, (), ("alone",)])

@@ -74,7 +74,9 @@ class Backend:
     bit_shares: Callable[..., Array]
     bit_times_word: Callable[..., Array]
     cross_multiply: Callable[..., Array]
-    deal_truncation: Callable[..., tuple[Array, Array]]
+    deal_truncation: Callable[..., Array]
+    deal_mask: Callable[..., None]
+    choose_truncation: Callable[..., Array]
 
     def __init__(self, name: str, xp: ModuleType, operations: Mapping[str, Callable[..., Any]]):
         self.name = name
@@ -129,7 +131,7 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
             "bit_shares",
             "bit_times_word",
         ),
-        replicated: ("cross_multiply", "deal_truncation"),
+        replicated: ("cross_multiply", "deal_truncation", "deal_mask", "choose_truncation"),
     }.items()
     for name in names
 }

@@ -73,13 +73,15 @@ class Plain(Scheme):
         return self._round(x, drop)
 
     def below(self, x: Array, thresholds: Array) -> Array:
-        """Return 1 where x < t and 0 elsewhere, or raise RangeError where x - t passes 2**(k-1)."""
-        thresholds = one_by_one(thresholds, x.ndim - 1)
-        differences = self._real(x)[:, None] - self._real(thresholds)
-        self._check("compare", differences / 2)
-        signed = np.dtype(f"i{x.dtype.itemsize}")
-        bits = x[:, None].view(signed) < thresholds.view(signed)
-        return bits.astype(x.dtype)
+        """Return 1 where x < t and 0 elsewhere, or raise RangeError where x - t leaves the word."""
+        xp, signed = self.backend.xp, np.dtype(f"i{x.dtype.itemsize}")
+        x, thresholds = x[:, None], one_by_one(thresholds, x.ndim - 1)
+        difference = xp.subtract(x, thresholds)
+        # The signs of x and t differ, and that of the difference is not x's.
+        wrapped = ((x ^ thresholds) & (x ^ difference)).view(signed) < 0
+        if wrapped.any():
+            raise RangeError(f"compare: differences must stay below 2**{self._bits - 1}")
+        return (x.view(signed) < thresholds.view(signed)).astype(x.dtype)
 
     def is_zero(self, x: Array) -> Array:
         """Return 1 where x = 0 and 0 elsewhere."""

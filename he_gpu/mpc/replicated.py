@@ -34,11 +34,13 @@ class TruncationMasks(NamedTuple):
             and 1 and 2 know v.
         result: (parties + 1, *shape), with fresh words 0 and 2 of the result.
         choices: (1 or 2, *shape), known to 0 and 2; see `definition.replicated.deal_truncation`.
+        parts: what that makes of them without the mask, where masks are made in bulk, or None.
     """
 
     hiding: Array
     result: Array
     choices: Array
+    parts: Array | None
 
 
 class Replicated(Scheme):
@@ -237,41 +239,41 @@ class Replicated(Scheme):
 
     def _truncated(self, z: Array, masks: TruncationMasks, drop: int) -> Array:
         """Return the truncated value of three hidden shares z, (parties, *shape)."""
-        own = {party: z[party - self._first] for party in self._channel.parties}
-        first, second = (
-            masks.result[rows[0]] if rows else None for rows in map(self._rows, (0, 2))
-        )
-        low: Any = None
-        top: Any = None
-        if self._hosts(0, DEALER):
-            # Party 0 alone lacks the mask and the second words: only its own rows count then.
-            known = (own.get(DEALER), first, second)
-            parts = (masks.choices[0] if v is None else v for v in known)
-            low, top = self.backend.deal_truncation(*parts, masks.choices, drop)
-        dealt = (low[1], top[1]) if self._hosts(DEALER) else (None, None)
-        sent = [(0, 1, own.get(0)), (1, 0, own.get(1)), *((DEALER, 1, part) for part in dealt)]
-        from_first, from_second, *received = self._channel.transfer(sent)
+        hosted, result = self._channel.parties, masks.result
+        own = [z[party - self._first, ...] if party in hosted else None for party in range(3)]
+        parts = masks.parts
+        if parts is None:
+            parts = self._parts(masks, drop, own[DEALER])
+        elif DEALER in hosted:
+            self.backend.deal_mask(parts[:, 1], own[DEALER], drop)
+        dealt = parts[:, 1] if DEALER in hosted else None
+        received = self._channel.transfer([(0, 1, own[0]), (1, 0, own[1]), (DEALER, 1, dealt)])
         pair = self._pair_channel.parties
-        result = masks.result
         if not pair:
             return result
-        shares = [own.get(0, from_first), own.get(1, from_second)]
-        opened = self.backend.add(*shares, self.modulus)
-        if 1 not in pair:
-            low, top = low[:1], top[:1]
-        elif len(pair) == 1:
-            low, top = (part[None] for part in received)
-        partial = self.backend.truncate_finish(opened, low, top, drop, int(0 in pair), total=True)
+        from_first = own[0] if own[0] is not None else received[0]
+        from_second = own[1] if own[1] is not None else received[1]
+        opened = self.backend.add(from_first, from_second, self.modulus)
+        if len(pair) == 1:
+            parts = received[2][:, None] if 1 in pair else parts[:, :1]
+        partial = self.backend.choose_truncation(opened, parts, drop, int(0 in pair))
         (word,) = self._pair_channel.exchange([partial], self.modulus)
         result[(1 - self._first) % 3] = word
         return result
 
+    def _parts(self, masks: TruncationMasks, drop: int, mask: Array | None) -> Array:
+        """Return what undoes masks: with the mask that party 2 has, or without."""
+        words = (masks.result[rows[0], ...] if rows else None for rows in map(self._rows, (0, 2)))
+        # Who lacks the words lacks a part too, and is sent it.
+        first, last = (masks.choices[0, ...] if word is None else word for word in words)
+        return self.backend.deal_truncation(first, last, masks.choices, drop, mask)
+
     def _truncation_masks(self, shape: tuple[int, ...], drop: int) -> TruncationMasks:
         """Return masks for a truncation of words of a shape."""
-        dtype, hosted = word_dtype(self.modulus), self._channel.parties
-        n_choices = 1 if 2 * drop < 8 * dtype.itemsize - 1 else 2
+        xp, hosted, dtype = self.backend.xp, self._channel.parties, word_dtype(self.modulus)
+        n_choices = 1 if 2 * drop <= 8 * dtype.itemsize else 2
 
-        def make(n: int) -> tuple[Array, ...]:
+        def make(n: int) -> tuple[Any, ...]:
             hiding = self.backend.empty((n, self._n_hosted, *shape), dtype)
             result = self.backend.empty((n, self._n_hosted + 1, *shape), dtype)
             choices = self.backend.empty((n, n_choices, *shape), dtype)
@@ -296,12 +298,18 @@ class Replicated(Scheme):
                     for row in rows[1:]:
                         result[:, row] = result[:, rows[0]]
             self._draw(choices, 0, DEALER, "choices")
-            return hiding, result, choices
+            if n == 1:
+                return hiding, result, choices, [None]
+            every = TruncationMasks(
+                hiding, xp.moveaxis(result, 0, 1), xp.moveaxis(choices, 0, 1), None
+            )
+            parts = xp.moveaxis(self._parts(every, drop, None), 2, 0)
+            return hiding, result, choices, parts if self.backend.takes_strides else parts.copy()
 
         def n_bytes() -> int:
-            return (2 * self._n_hosted + 3) * math.prod(shape) * dtype.itemsize
+            return (2 * self._n_hosted + 7) * math.prod(shape) * dtype.itemsize
 
-        return TruncationMasks(*self._pool.take(("truncation", shape, n_choices), make, n_bytes))
+        return TruncationMasks(*self._pool.take(("truncation", shape, drop), make, n_bytes))
 
     def _zero_share(self, shape: tuple[int, ...]) -> Array:
         """Return shares of 0, (parties, *shape).
@@ -343,7 +351,7 @@ class Replicated(Scheme):
         for party, word in ((0, 0), (1, 2)):
             rows = self._rows(word)
             if rows:
-                fresh[party] = self._draw(result[rows[0]], party, DEALER, "result")
+                fresh[party] = self._draw(result[rows[0], ...], party, DEALER, "result")
                 for row in rows[1:]:
                     result[row] = result[rows[0]]
         if not pair:

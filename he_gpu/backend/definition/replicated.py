@@ -9,13 +9,13 @@ majority", CCS 2016.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from he_gpu.backend.definition.digits import scratch
 from he_gpu.backend.definition.memory import empty
-from he_gpu.backend.definition.protocol import truncation_parts
 from he_gpu.backend.definition.words import Array
 from he_gpu.errors import ArgumentValueError
 
@@ -50,60 +50,116 @@ def cross_multiply(x: Array, y: Array, add: Array, out: Array | None = None) -> 
 
 
 def deal_truncation(
-    mask: Array, first: Array, last: Array, choices: Array, bits: int
-) -> tuple[Array, Array]:
+    first: Array, last: Array, choices: Array, bits: int, mask: Array | None = None
+) -> Array:
     """Return what the first two parties need to undo a mask that only the third one knows.
 
-    With the masked word opened to them, `protocol.truncate_finish` makes of these their shares of
-    the truncated value less ``first`` and ``last``, which become words of the result. The first
-    party makes its own from ``choices``; the second one is sent what remains. The first party's
-    are uniform multiples of 2^(k-1-bits), as the bit that they hide is.
+    With the masked word opened to them, `choose_truncation` makes of it the truncated value less
+    ``first`` and ``last``, which become words of the result. There are two cases, by the top bit of
+    the opened word. The first party makes its words from ``choices``: uniform multiples of
+    2^(k - bits), as the difference of the cases is one. The second party is sent what remains.
 
     Args:
-        mask: (*shape) uniform words.
         first: (*shape) uniform words known to the third party and the first.
         last: (*shape) uniform words known to the third party and the second.
         choices: (1 or 2, *shape) uniform words known to the third party and the first; 1 is enough
-            where bits < k / 2.
+            where bits <= k / 2.
         bits: low bits that the truncation drops, 0 < bits < k - 2.
+        mask: (*shape) uniform words, or None where `deal_mask` will follow.
 
     Returns:
-        low and top, (2, *shape) each, as `protocol.truncate_finish` takes them.
+        (2, 2, *shape): case, party.
 
     Raises:
         ArgumentValueError: bits out of range, for so many choices.
     """
-    check_dealt_bits(bits, len(choices), mask.dtype)
-    word, k = mask.dtype.type, 8 * mask.dtype.itemsize
-    low, top = (empty((2, *mask.shape), mask.dtype) for _ in range(2))
-    lift, half = word(k - 1 - bits), word(k // 2)
-    rows = [v.reshape(-1) for v in (mask, first, last, *choices)]
-    lows, tops = low.reshape(2, -1), top.reshape(2, -1)
-    for start in range(0, rows[0].size, BLOCK):
+    check_dealt_bits(bits, len(choices), first.dtype)
+    parts = empty((2, 2, *first.shape), first.dtype)
+    word, k = first.dtype.type, 8 * first.dtype.itemsize
+    lift, half, bias = word(k - bits), word(k // 2), word(2 ** (k - 2 - bits))
+    dealt = parts.reshape(2, 2, -1)
+    rows = first.reshape(-1), last.reshape(-1), choices.reshape(len(choices), -1)
+    for start in range(0, first.size, BLOCK):
         part = slice(start, start + BLOCK)
-        m, x, y, *choice = (v[part] for v in rows)
-        (own_low, rest_low), (own_top, rest_top) = lows[:, part], tops[:, part]
-        truncation_parts(m, bits, out=(rest_low, rest_top))
-        np.left_shift(choice[0], lift, out=own_top)
-        np.subtract(rest_top, own_top, out=rest_top)
+        x, y, choice = (row[..., part] for row in rows)
+        own, rest = dealt[:, 0, part], dealt[:, 1, part]
+        own[0] = choice[0]
         if len(choice) == 2:
-            np.left_shift(choice[1], lift, out=own_low)
+            own[1] = choice[1]
         else:
-            np.right_shift(choice[0], half, out=own_low)
-            np.left_shift(own_low, lift, out=own_low)
-        np.subtract(rest_low, own_low, out=rest_low)
-        np.add(rest_low, x, out=rest_low)
-        np.add(rest_low, y, out=rest_low)
-    return low, top
+            np.right_shift(choice[0], half, out=own[1])
+        np.left_shift(own, lift, out=own)
+        np.add(own, x, out=rest)
+        np.add(rest, y, out=rest)
+        np.negative(rest, out=rest)
+        np.subtract(own, bias, out=own)
+        if mask is not None:
+            deal_mask(rest, mask.reshape(-1)[part], bits)
+    return parts
+
+
+def deal_mask(rest: Array, mask: Array, bits: int) -> None:
+    """Take the truncated mask from the second party's words, in place.
+
+    For r = -mask - 2^(k-2) mod 2^k these are r / 2^bits rounded down, r read as a signed number in
+    the first case and as an unsigned one in the second.
+
+    Args:
+        rest: (2, *shape), the second party's part of `deal_truncation`.
+        mask: (*shape) uniform words, which only the third party knows.
+        bits: low bits that the truncation drops, 0 < bits < k - 2.
+    """
+    bias, signed_bits, signed = _mask_constants(mask.dtype, bits)
+    r = np.subtract(bias, mask)
+    np.subtract(rest[0], np.right_shift(r.view(signed), signed_bits).view(mask.dtype), out=rest[0])
+    np.subtract(rest[1], np.right_shift(r, signed_bits.view(mask.dtype)), out=rest[1])
+
+
+@cache
+def _mask_constants(dtype: np.dtype[Any], bits: int) -> tuple[Array, Array, np.dtype[Any]]:
+    """Return -2^(k-2) and bits as 0-d arrays, which ufuncs take fastest, and the signed word."""
+    k, signed = 8 * dtype.itemsize, np.dtype(f"i{dtype.itemsize}")
+    return np.array(2**k - 2 ** (k - 2), dtype), np.array(bits, signed), signed
+
+
+def choose_truncation(opened: Array, parts: Array, bits: int, lead: int) -> Array:
+    """Return the sum over the parties of their part of the case that the opened word makes.
+
+    For opened = v - mask with -2^(k-2) <= v < 2^(k-2), the sum over both parties is floor(v /
+    2^bits) or that plus 1, less what `deal_truncation` set aside; the latter exactly where
+    (opened mod 2^bits) < (r mod 2^bits) for r of `deal_mask`: unbiased.
+
+    Args:
+        opened: (*shape) words known to the first two parties.
+        parts: (2, parties, *shape): case, party.
+        bits: low bits to drop, 0 < bits < k - 2.
+        lead: 1 where the first party is hosted here, who adds opened / 2^bits; else 0.
+    """
+    result = empty(opened.shape, opened.dtype)
+    _, signed_bits, signed = _mask_constants(opened.dtype, bits)
+    flat, dealt = result.reshape(-1), parts.reshape(2, parts.shape[1], -1)
+    words = opened.reshape(-1)
+    for start in range(0, words.size, BLOCK):
+        part = slice(start, start + BLOCK)
+        word, total = words[part], flat[part]
+        chosen = np.where(word.view(signed) < 0, dealt[1, :, part], dealt[0, :, part])
+        if lead:
+            np.right_shift(word, signed_bits.view(word.dtype), out=total)
+            np.add(total, chosen[0], out=total)
+        else:
+            total[...] = chosen[0]
+        for share in chosen[1:]:
+            np.add(total, share, out=total)
+    return result
 
 
 def check_dealt_bits(bits: int, n_choices: int, dtype: np.dtype[Any]) -> None:
     """Refuse to drop bits that so many choices for each word cannot deal.
 
-    The first party's words come from bits + 1 uniform bits each; one choice has two halves.
+    The first party's words come from that many uniform bits each; one choice has two halves.
     """
     k = 8 * dtype.itemsize
-    bound = k // 2 if n_choices == 1 else k - 2
+    bound = k // 2 + 1 if n_choices == 1 else k - 2
     if not 0 < bits < bound:
         raise ArgumentValueError(
             f"deal_truncation: bits must be in (0, {bound}) where choices has length {n_choices}, "
