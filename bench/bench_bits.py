@@ -1,13 +1,13 @@
-"""Bit planes, the levels of a carry tree, and products with bits: bytes read and written."""
+"""Bit planes, levels of carry and equality trees, products with bits: bytes read and written."""
 
 import numpy as np
 import pytest
 
-from bench.operands import TILE, repeated, size, words
+from bench.operands import TILE, by_device, repeated, words
 from he_gpu.backend import get_backend
-from he_gpu.backend.definition import bits
+from he_gpu.backend.definition import bits, sharing
 
-HOST_N, DEVICE_N = 2**20, 2**25
+SIZES = {"cpu": 2**20, "cuda": 2**25, "emulator": 64 * 64}
 CHECKED = 64 * 157
 """Elements on which a kernel is compared with its definition, bit for bit."""
 K = 64
@@ -35,17 +35,42 @@ class Operands:
         self.nodes, self.masks = array(2, 2, 32, width), array(2, 3, 16, width)
         self.opened, self.products = array(3, 16, width), array(2, 2, 16, width)
         self.beta, self.product = array(2, n), array(2, n)
+        self.a, self.b, self.c = array(2, 16, width), array(2, 16, width), array(2, 16, width)
+        self.both = array(2, 16, width)
+        self.share, self.rest = array(K, width), array(K, width)
+
+
+def run_split_bits(on, x):
+    on.split_bits(x.public, sharing.Stream(bytes(range(32)), bytes(12)), x.share, x.rest)
+    return x.share, x.rest
+
+
+def parts(result):
+    return result if isinstance(result, tuple) else (result,)
 
 
 KERNELS = {
     # name: the call on (backend, operands), and words read and written for each element
     "bit_planes": (lambda on, x: on.bit_planes(x.words), 2),
+    "bit_words": (lambda on, x: on.bit_words(x.public[0], x.words.size, np.uint64), 1 + 1 / K),
+    "split_bits": (run_split_bits, 3),
     "carry_leaves": (lambda on, x: on.carry_leaves(x.public, x.mask, x.pairs, 1), 6),
     "carry_open": (lambda on, x: on.carry_open(x.nodes, x.masks), 240 / K),
     "carry_combine": (
         lambda on, x: on.carry_combine(x.opened, x.nodes, x.masks, x.products),
         304 / K,
     ),
+    "equal_leaves": (lambda on, x: on.equal_leaves(x.public, x.mask, x.pairs, 1), 5),
+    "and_open": (
+        lambda on, x: on.and_open(x.nodes[:, 0, 1::2], x.a, x.nodes[:, 0, ::2], x.b),
+        160 / K,
+    ),
+    "and_combine": (
+        lambda on, x: on.and_combine(x.both, x.nodes[:, 0, ::2], x.a, x.c),
+        160 / K,
+    ),
+    "xor_open": (lambda on, x: on.xor_open(x.masks, x.masks), 240 / K),
+    "bit_shares": (lambda on, x: on.bit_shares(x.public[0], x.beta, 1), 4 + 1 / K),
     "bit_times_word": (
         lambda on, x: on.bit_times_word(x.public[0], x.words, x.beta, x.product, x.beta, 1),
         9 + 1 / K,
@@ -53,26 +78,28 @@ KERNELS = {
 }
 """For two parties. carry_open and carry_combine join the 32 nodes of the first level, in planes of
 1 / 64 word for each element: 2 x 48 of nodes, 2 x 48 of masks and 48 opened; then 48 opened,
-2 x 48 of nodes, 2 x 16 of masks, 2 x 32 of products and 2 x 32 written. bit_times_word gets one
-array as shares and products, but counts two."""
+2 x 48 of nodes, 2 x 16 of masks, 2 x 32 of products and 2 x 32 written. and_open and and_combine
+join as many nodes of an equality tree, in 2 x 16 planes for each operand. bit_times_word and
+xor_open get one array twice, but count two."""
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernel(kernel, device, backend, record):
     call, n_words = KERNELS[kernel]
-    n = size(backend, HOST_N, DEVICE_N)
+    n = by_device(backend, **SIZES)
     host = get_backend("cpu")
     expected = call(bits, Operands(host, CHECKED))
     found = call(backend, Operands(backend, CHECKED))
-    np.testing.assert_array_equal(backend.to_numpy(found), expected)
+    for array, demanded in zip(parts(found), parts(expected), strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(array), demanded)
     operands = Operands(backend, n)
     target = backend.xp.empty_like(operands.words)
     baselines = {"copy of one word each": lambda: backend.xp.copyto(target, operands.words)}
     scales = {}
     if not backend.is_host:
-        host_operands = Operands(host, HOST_N)
+        host_operands = Operands(host, SIZES["cpu"])
         baselines["our cpu"] = lambda: call(host, host_operands)
-        scales["our cpu"] = n / HOST_N
+        scales["our cpu"] = n / SIZES["cpu"]
     record.compare(
         f"kernel {kernel}, 2 parties, {n} elements",
         lambda: call(backend, operands),

@@ -17,10 +17,16 @@ import pytest
 
 import he_gpu as he
 
-N, ELEMENTS, ROUNDS = 1024, 2**20, 7
+N, ELEMENTS, ROUNDS, SLOW_ROUNDS = 1024, 2**20, 7, 3
 LABEL = "CrypTen, 2 processes on the cpu"
-AT_MOST = {"multiply": 1 / 2, "share": 1 / 3, "reveal": 1 / 3}
+AT_MOST = {"multiply": 1 / 2, "share": 1 / 3, "reveal": 1 / 3, "relu": 1 / 4}
 """Times CrypTen, on the cpu."""
+PLAIN = {
+    "multiply": ("float64 multiply", lambda x: x * x),
+    "share": ("float64 copy", np.copy),
+    "reveal": ("float64 copy", np.copy),
+    "relu": ("numpy.maximum", lambda x: np.maximum(x, 0.0)),
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +36,7 @@ def crypten():
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed; see the head of bench_crypten.py")
     script = Path(__file__).with_name("crypten_parties.py")
-    sizes = {"matmul": N, "multiply": ELEMENTS, "rounds": ROUNDS}
+    sizes = {"matmul": N, "elements": ELEMENTS, "rounds": ROUNDS, "slow_rounds": SLOW_ROUNDS}
     try:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", script, json.dumps(sizes)],
@@ -70,23 +76,24 @@ def test_matmul(crypten, device, backend, record):
 
 @pytest.mark.parametrize("job", AT_MOST)
 def test_elements(job, crypten, device, backend, record):
-    x = np.random.default_rng(0).uniform(size=ELEMENTS)
+    x = np.random.default_rng(0).uniform(-1, 1, ELEMENTS)
+    label, plain = PLAIN[job]
     with he.Session(device=device) as session:
         secret = session.share(x)
         revealed = secret.reveal()
         assert np.abs(revealed - x).max() <= 2.0**-17
         assert np.abs((secret * secret).reveal() - revealed**2).max() <= 2.0**-16
+        np.testing.assert_array_equal(secret.relu().reveal(), np.maximum(revealed, 0.0))
         jobs = {
             "multiply": lambda: secret * secret,
             "share": lambda: session.share(x),
             "reveal": secret.reveal,
+            "relu": secret.relu,
         }
         record.compare(
             f"{job} beside CrypTen, 2 parties, {ELEMENTS} elements",
             jobs[job],
-            {"float64 copy": lambda: x.copy()}
-            if job != "multiply"
-            else {"float64 multiply": lambda: x * x},
+            {label: lambda: plain(x)},
             rounds=21,
             elements=ELEMENTS,
             measured={LABEL: crypten["seconds"][job]},

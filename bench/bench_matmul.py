@@ -1,6 +1,7 @@
 """Exact matrix products beside the float64 product of the same device in the same run.
 
-Square, batched and the tall and thin shapes of real layers; and the peers on the same work: the
+Square, batched and the tall and thin shapes of real layers; operands that are kept, and pairs of
+products summed over the parties, against the same without; and the peers on the same work: the
 array module's own integer product, the float64 pieces of CrypTen, and PyTorch in floating point.
 """
 
@@ -9,7 +10,8 @@ import pytest
 
 import he_gpu as he
 from bench import float64_pieces, torch_peer
-from bench.operands import MODULI, operations, product_bytes, words
+from bench.operands import MODULI, by_device, operations, product_bytes, words
+from he_gpu.backend import Kept
 from he_gpu.backend.definition.matmul import plan
 
 HOST_SIZES = (256, 512, 1024, 2048)
@@ -35,6 +37,14 @@ LAYERS = {
     "BERT feed-forward, 128 tokens": (128, 768, 3072),
 }
 BATCHED = {"small": (256, 32, 32, 32), "medium": (32, 128, 128, 128), "large": (8, 512, 512, 512)}
+KEPT = {
+    "cpu": ((20_000, 256, 16), (20_000, 256, 64)),
+    "cuda": ((20_000, 256, 16), (20_000, 256, 64), (4096, 4096, 4096)),
+    "emulator": ((70, 40, 16),),
+}
+"""Data of a training run, times weights."""
+PAIR_SIZES = {"cpu": (256, 1024), "cuda": (1024, 4096), "emulator": (32,)}
+PAIR_PARTIES = 2
 INTEGER_SIZES = {True: (256, 512), False: (1024, 4096)}
 PIECES_SIZES = {True: (128, 512, 1024), False: (128, 1024, 4096)}
 TORCH_SIZES = {True: (1024,), False: (1024, 4096)}
@@ -156,6 +166,71 @@ def test_batched(label, kind, device, backend, record):
         roof_products=roof_products(backend, label),
         family="batched",
         modulus=label,
+    )
+
+
+@pytest.mark.parametrize("shape", sorted({shape for shapes in KEPT.values() for shape in shapes}))
+@pytest.mark.parametrize("label", ["2^64", "2^32"])
+def test_kept(label, shape, device, backend, record):
+    """A left operand that has been in products before, as a masked data matrix has."""
+    if shape not in by_device(backend, **KEPT):
+        pytest.skip(f"{shape} is not measured on {backend.name}")
+    m, k, n = shape
+    ring, a, b = ring_operands(label, device, (m, k), (k, n))
+    modulus, kept = MODULI[label], Kept(a)
+    expected = ring.matmul(a, b)
+    for _ in range(2):  # the first product makes what the second one finds
+        assert (backend.matmul(kept, b, modulus) == expected).all()
+    x, y = normal(backend, (m, k)), normal(backend, (k, n), seed=1)
+    record.compare(
+        f"kept ({m}, {k}) @ ({k}, {n}) modulo {label}",
+        lambda: backend.matmul(kept, b, modulus),
+        {"float64 product": lambda: x @ y, "not kept": lambda: backend.matmul(a, b, modulus)},
+        rounds=ROUNDS,
+        n_bytes=product_bytes(ring.dtype.itemsize, m, k, n),
+        operations=operations(m, k, n),
+        roof_products=roof_products(backend, label),
+        headline=label == "2^64" and n >= 64,
+        family="kept",
+        modulus=label,
+    )
+
+
+@pytest.mark.parametrize("n", sorted({n for sizes in PAIR_SIZES.values() for n in sizes}))
+@pytest.mark.parametrize("label", ["2^64", "2^32"])
+def test_pair_in_total(label, n, device, backend, record):
+    """What the parties of a Beaver product send, d y + a e + c, summed over them as it is made."""
+    if n not in by_device(backend, **PAIR_SIZES):
+        pytest.skip(f"n = {n} is not measured on {backend.name}")
+    ring, d, e = ring_operands(label, device, (n, n), (n, n))
+    rng = np.random.default_rng(1)
+    modulus, shape = MODULI[label], (PAIR_PARTIES, n, n)
+    y, a, c = (ring.asarray(words(rng, modulus, shape)) for _ in range(3))
+
+    def summed_after():
+        return backend.reconstruct(backend.matmul_pair(d, y, a, e, modulus, add=c), modulus)
+
+    def summed():
+        return backend.matmul_pair(d, y, a, e, modulus, add=c, total=True)
+
+    # d (y_0 + y_1) + (a_0 + a_1) e + c_0 + c_1
+    totals = [backend.reconstruct(stack, modulus) for stack in (y, a, c)]
+    products = ring.add(ring.matmul(d, totals[0]), ring.matmul(totals[1], e))
+    expected = ring.add(products, totals[2])
+    assert (summed() == expected).all()
+    assert (summed_after() == expected).all()
+    x, z = normal(backend, (n, n)), normal(backend, (n, n), seed=1)
+    record.compare(
+        f"pair of products in total, {PAIR_PARTIES} parties, n = {n}, modulo {label}",
+        summed,
+        {"float64 product": lambda: x @ z, "summed afterwards": summed_after},
+        rounds=ROUNDS,
+        operations=operations(n, 2 * n, n, PAIR_PARTIES),
+        roof_products=roof_products(backend, label),
+        family="pair",
+        modulus=label,
+        parties=PAIR_PARTIES,
+        n=n,
     )
 
 

@@ -227,10 +227,6 @@ KERNELS = {
         9,
     ),
     "truncate_finish": (lambda on, x, s, n: on.truncate_finish(x, s[0], s[1], BITS, 1), 7),
-    "truncate_finish in total": (
-        lambda on, x, s, n: on.truncate_finish(x, s[0], s[1], BITS, 1, total=True),
-        6,
-    ),
     "split": (run_split, 3),
     "split_truncated": (run_split_truncated, 7),
 }

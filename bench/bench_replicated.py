@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from bench.operands import TILE, repeated, size, words
+from bench.operands import TILE, by_device, repeated, words
 from he_gpu.backend import get_backend
 from he_gpu.backend.definition import replicated
 
-HOST_N, DEVICE_N = 2**20, 2**25
+SIZES = {"cpu": 2**20, "cuda": 2**25, "emulator": 2**12}
 CHECKED = 10_007
 """Elements on which a kernel is compared with its definition, bit for bit."""
 PARTIES = 3
@@ -27,38 +27,52 @@ class Operands:
 
         self.x, self.y, self.add = array(4, n), array(4, n), array(3, n)
         self.one = self.y[:, :1]
+        self.parts, self.rest = array(2, 2, n), array(2, n)
+
+
+def run_deal_mask(on, x):
+    on.deal_mask(x.rest, x.x[0], 16)
+    return x.rest
 
 
 STEPS = {
     # name: the call on (backend, operands), and words read and written for each element
     "cross_multiply": (lambda on, x: on.cross_multiply(x.x, x.y, x.add), 14),
     "cross_multiply by one word": (lambda on, x: on.cross_multiply(x.x, x.one, x.add), 10),
-    "deal_truncation, 1 choice": (lambda on, x: on.deal_truncation(*x.add, x.x[:1], 16), 8),
-    "deal_truncation, 2 choices": (lambda on, x: on.deal_truncation(*x.add, x.x[:2], 40), 9),
+    "deal_truncation, 1 choice": (
+        lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:1], 16, x.x[2]),
+        8,
+    ),
+    "deal_truncation, 2 choices": (
+        lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:2], 40, x.x[2]),
+        9,
+    ),
+    "deal_truncation ahead of the mask": (
+        lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:1], 16),
+        7,
+    ),
+    "deal_mask": (run_deal_mask, 5),
+    "choose_truncation": (lambda on, x: on.choose_truncation(x.x[0], x.parts, 16, 1), 6),
 }
-
-
-def parts(result):
-    return result if isinstance(result, tuple) else (result,)
+"""choose_truncation gets the parts of both cases, of which an element needs one, but counts two."""
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_step(step, device, backend, record):
     call, n_words = STEPS[step]
-    n = size(backend, HOST_N, DEVICE_N)
+    n = by_device(backend, **SIZES)
     host = get_backend("cpu")
     expected = call(replicated, Operands(host, CHECKED))
     found = call(backend, Operands(backend, CHECKED))
-    for array, demanded in zip(parts(found), parts(expected), strict=True):
-        np.testing.assert_array_equal(backend.to_numpy(array), demanded)
+    np.testing.assert_array_equal(backend.to_numpy(found), expected)
     operands = Operands(backend, n)
     target = backend.xp.empty_like(operands.x[0])
     baselines = {"copy of one word each": lambda: backend.xp.copyto(target, operands.x[0])}
     scales = {}
     if not backend.is_host:
-        host_operands = Operands(host, HOST_N)
+        host_operands = Operands(host, SIZES["cpu"])
         baselines["our cpu"] = lambda: call(host, host_operands)
-        scales["our cpu"] = n / HOST_N
+        scales["our cpu"] = n / SIZES["cpu"]
     record.compare(
         f"kernel {step}, {PARTIES} parties, {n} elements",
         lambda: call(backend, operands),

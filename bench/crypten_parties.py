@@ -1,9 +1,9 @@
 """Two processes of CrypTen on this machine, timed: a script, run by `bench_crypten`.
 
-Usage: python crypten_parties.py '{"matmul": 1024, "multiply": 1048576, "rounds": 7}'; the last
-line of its output is JSON: seconds of each round by job, the slower party's, and the largest
-error of the matrix product. CrypTen imports a part of PyTorch's ONNX exporter that newer PyTorch
-has lost; nothing here needs it, so an empty module stands in.
+Usage: python crypten_parties.py '{"matmul": 1024, "elements": 1048576, "rounds": 7, "slow_rounds":
+3}'; the last line of its output is JSON: seconds of each round by job, the slower party's, and the
+largest error of the matrix product. ReLU takes the slow rounds. CrypTen imports a part of PyTorch's
+ONNX exporter that newer PyTorch has lost; nothing here needs it, so an empty module stands in.
 """
 
 import json
@@ -35,18 +35,19 @@ def timed(job, rounds):
     return seconds[1:]
 
 
-def party(n, elements, rounds):
+def party(n, elements, rounds, slow_rounds):
     """What each of the two processes does."""
     crypten, torch = imported()
     x, y = torch.rand(n, n, dtype=torch.float64), torch.rand(n, n, dtype=torch.float64)
     secret_x, secret_y = crypten.cryptensor(x, src=0), crypten.cryptensor(y, src=0)
-    v = torch.rand(elements, dtype=torch.float64)
+    v = 2 * torch.rand(elements, dtype=torch.float64) - 1
     secret = crypten.cryptensor(v, src=0)
     seconds = {
         "matmul": timed(lambda: secret_x @ secret_y, rounds),
         "multiply": timed(lambda: secret * secret, rounds),
         "share": timed(lambda: crypten.cryptensor(v, src=0), rounds),
         "reveal": timed(lambda: secret.get_plain_text(), rounds),
+        "relu": timed(lambda: secret.relu(), slow_rounds),
     }
     found = (secret_x @ secret_y).get_plain_text()
     expected = secret_x.get_plain_text().double() @ secret_y.get_plain_text().double()
@@ -57,7 +58,7 @@ def main():
     sizes = json.loads(sys.argv[1])
     crypten, _ = imported()
     run = crypten.mpc.run_multiprocess(world_size=2)(party)
-    parties = run(sizes["matmul"], sizes["multiply"], sizes["rounds"])
+    parties = run(*(sizes[name] for name in ("matmul", "elements", "rounds", "slow_rounds")))
     seconds = {
         job: [max(rounds) for rounds in zip(*(each["seconds"][job] for each in parties))]  # noqa: B905
         for job in parties[0]["seconds"]

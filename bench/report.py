@@ -30,6 +30,8 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
+SECRET = {"2 parties": {"parties": 2}, "replicated": {"protocol": "replicated"}}
+"""Secret products that are drawn beside the public ones."""
 INTEGER_PRODUCTS = ("2^64", "2^32", "501337")
 
 
@@ -198,8 +200,9 @@ def time_against_size(device, results):
                 lines.setdefault(label, []).append((row["n"], baseline["median"]))
     for row in rows(results, "matmul", family="peer"):
         lines.setdefault(row["peer"], []).append((row["n"], row["median"]))
-    for row in rows(results, "secret_matmul", parties=2):
-        lines.setdefault("secret, 2 parties", []).append((row["n"], row["median"]))
+    for scheme, facts in SECRET.items():
+        for row in rows(results, "secret_matmul", **facts):
+            lines.setdefault(f"secret, {scheme}", []).append((row["n"], row["median"]))
     if not lines:
         return None
     figure, axes = canvas(

@@ -9,7 +9,6 @@
 //   beaver_open      out = sum_p (d y[p] + a[p] e + c[p])
 //   truncate_finish  out[p] = top[p] sign - low[p] + (p < lead) (opened >> bits), where
 //                    sign is -1 if the top bit of opened is set and else 1
-//   truncate_open    out = the sum over p of the same
 //
 // Defined by he_gpu/backend/definition/protocol.py, which names the papers.
 // Shapes: stacks (parties, n), contiguous; public operands (n) with step 1 or one
@@ -120,7 +119,7 @@ __device__ __forceinline__ void combine(const W* d, u64 d_step, const W* y, cons
     });
 }
 
-template <bool TOTAL, class W>
+template <class W>
 __device__ __forceinline__ void finish_truncation(const W* opened, const W* low, const W* top,
                                                   W* out, u64 n, u32 parties, u32 bits,
                                                   u32 lead) {
@@ -128,20 +127,18 @@ __device__ __forceinline__ void finish_truncation(const W* opened, const W* low,
     for_each_run<W>(n, start_aligned(opened, low, top, out), [&](auto width, u64 i) {
         constexpr u32 N = decltype(width)::VALUE;
         const Run<W, N> word = load_run<N>(opened, i);
-        Run<W, N> result = {};
         for (u32 p = 0; p < parties; p++) {
             const Run<W, N> high = load_run<N>(top + p * n, i), part = load_run<N>(low + p * n, i);
+            Run<W, N> share;
 #pragma unroll
             for (u32 j = 0; j < N; j++) {
                 // Negation where flip is all ones: the complement plus one.
                 const W flip = W(0) - (word[j] >> (K - 1));
                 const W shifted = p < lead ? word[j] >> bits : W(0);
-                const W share = (high[j] ^ flip) - flip - part[j] + shifted;
-                result[j] = TOTAL ? result[j] + share : share;
+                share[j] = (high[j] ^ flip) - flip - part[j] + shifted;
             }
-            if (!TOTAL) store_run(out + p * n, i, result);
+            store_run(out + p * n, i, share);
         }
-        if (TOTAL) store_run(out, i, result);
     });
 }
 
@@ -239,23 +236,11 @@ extern "C" __global__ __launch_bounds__(256) void beaver_open_ring_u32(
 extern "C" __global__ __launch_bounds__(256) void truncate_finish_ring_u64(
     const u64* __restrict__ opened, const u64* __restrict__ low, const u64* __restrict__ top,
     u64* __restrict__ out, u64 n, u32 parties, u32 bits, u32 lead) {
-    finish_truncation<false>(opened, low, top, out, n, parties, bits, lead);
+    finish_truncation(opened, low, top, out, n, parties, bits, lead);
 }
 
 extern "C" __global__ __launch_bounds__(256) void truncate_finish_ring_u32(
     const u32* __restrict__ opened, const u32* __restrict__ low, const u32* __restrict__ top,
     u32* __restrict__ out, u64 n, u32 parties, u32 bits, u32 lead) {
-    finish_truncation<false>(opened, low, top, out, n, parties, bits, lead);
-}
-
-extern "C" __global__ __launch_bounds__(256) void truncate_open_ring_u64(
-    const u64* __restrict__ opened, const u64* __restrict__ low, const u64* __restrict__ top,
-    u64* __restrict__ out, u64 n, u32 parties, u32 bits, u32 lead) {
-    finish_truncation<true>(opened, low, top, out, n, parties, bits, lead);
-}
-
-extern "C" __global__ __launch_bounds__(256) void truncate_open_ring_u32(
-    const u32* __restrict__ opened, const u32* __restrict__ low, const u32* __restrict__ top,
-    u32* __restrict__ out, u64 n, u32 parties, u32 bits, u32 lead) {
-    finish_truncation<true>(opened, low, top, out, n, parties, bits, lead);
+    finish_truncation(opened, low, top, out, n, parties, bits, lead);
 }

@@ -1,20 +1,21 @@
 // Steps of replicated sharing among three parties, each one pass over memory for all
 // the parties that this process holds.
 //
-//   cross_multiply   out[p] = x[p] (y[p] + y[p + 1]) + x[p + 1] y[p] + add[p]
-//   deal_truncation  with r = -mask - 2^(k-2) and m = k - 1 - bits:
-//                    top[0] = choices[0] << m, top[1] = (r >> (k - 1) << m) - top[0],
-//                    low[0] = other << m, low[1] = (r mod 2^(k-1) >> bits) + 2^(m-1)
-//                    - low[0] + first + last; other is choices[1], or with one choice
-//                    the upper half of choices[0]
+//   cross_multiply     out[p] = x[p] (y[p] + y[p + 1]) + x[p + 1] y[p] + add[p]
+//   deal_truncation    own[c] = choice[c] << (k - bits); parts[c][0] = own[c] - 2^(k-2-bits),
+//                      parts[c][1] = -own[c] - first - last - dropped[c]; choice[1] of one
+//                      choice is its upper half, dropped without a mask 0, else as next
+//   deal_mask          rest[c] -= dropped[c] for r = -mask - 2^(k-2): r / 2^bits rounded
+//                      down, r signed where c = 0 and unsigned where c = 1
+//   choose_truncation  out = lead (opened >> bits) + sum_p parts[top bit of opened][p]
 //
 // Defined by he_gpu/backend/definition/replicated.py, which names the paper.
 // Shapes: x and y (parties + 1, n) with step 1, or (parties + 1) words with step 0; add
-// and out (parties, n); mask, first and last (n); choices (1 or 2, n); low and top (2, n);
-// all contiguous; out may be add. Values: any word; with one choice bits < k / 2.
-// Threads: runs.cuh walks the n elements by 16 bytes where it can; a thread serves its
-// run's parties one after another and keeps the row that two of them have in common, so
-// each word is read once. Nothing must divide anything. Constant-time.
+// and out of a product (parties, n), one array maybe; choices (1 or 2, n); parts (2, 2, n),
+// to choose from (2, parties, n) with steps; rest (2, n) with a step; others (n). Rows are
+// contiguous. Values: any word; with one choice bits <= k / 2. Nothing must divide anything.
+// Threads: runs.cuh walks the n elements by 16 bytes where it can; a thread serves all
+// parties and cases of its run, so each word is read once. Constant-time.
 #include "runs.cuh"
 
 template <class W>
@@ -41,39 +42,90 @@ __device__ __forceinline__ void cross(const W* x, u64 x_step, const W* y, u64 y_
     });
 }
 
-// Two choices where `both`, else one.
-template <class W>
-__device__ __forceinline__ void deal(const W* mask, const W* first, const W* last,
-                                     const W* choices, W* low, W* top, u64 n, u32 both, u32 bits) {
+// Takes the truncated masks of a run from what both cases give the second party.
+template <class W, u32 N>
+__device__ __forceinline__ void take_mask(Run<W, N> (&rest)[2], const Run<W, N>& mask, u32 bits) {
     constexpr u32 K = 8 * sizeof(W);
-    const u32 lift = K - 1 - bits;
-    const bool aligned = start_aligned(mask, first, last, choices, low, top);
+#pragma unroll
+    for (u32 j = 0; j < N; j++) {
+        const W r = W(0) - mask[j] - (W(1) << (K - 2));
+        const W dropped = r >> bits, sign = r >> (K - 1) << (K - bits);
+        rest[0][j] -= dropped - sign;
+        rest[1][j] -= dropped;
+    }
+}
+
+// Two choices where `both`, else one; the mask may be null.
+template <class W>
+__device__ __forceinline__ void deal(const W* first, const W* last, const W* choices,
+                                     const W* mask, W* parts, u64 n, u32 both, u32 bits) {
+    constexpr u32 K = 8 * sizeof(W);
+    const W bias = W(1) << (K - 2 - bits);
+    const bool aligned = start_aligned(first, last, choices, mask, parts);
     for_each_run<W>(n, aligned, [&](auto width, u64 i) {
         constexpr u32 N = decltype(width)::VALUE;
-        const Run<W, N> hidden = load_run<N>(mask, i), x = load_run<N>(first, i),
-                        y = load_run<N>(last, i), choice = load_run<N>(choices, i);
-        Run<W, N> other;
+        const Run<W, N> x = load_run<N>(first, i), y = load_run<N>(last, i);
+        Run<W, N> own[2], rest[2];
+        own[0] = load_run<N>(choices, i);
         if (both) {
-            other = load_run<N>(choices + n, i);
+            own[1] = load_run<N>(choices + n, i);
         } else {
 #pragma unroll
-            for (u32 j = 0; j < N; j++) other[j] = choice[j] >> K / 2;
-        }
-        Run<W, N> lows[2], tops[2];
-#pragma unroll
-        for (u32 j = 0; j < N; j++) {
-            const W r = W(0) - hidden[j] - (W(1) << (K - 2));
-            const W kept = (r << 1 >> 1 >> bits) + (W(1) << (lift - 1));
-            tops[0][j] = choice[j] << lift;
-            tops[1][j] = (r >> (K - 1) << lift) - tops[0][j];
-            lows[0][j] = other[j] << lift;
-            lows[1][j] = kept - lows[0][j] + x[j] + y[j];
+            for (u32 j = 0; j < N; j++) own[1][j] = own[0][j] >> K / 2;
         }
 #pragma unroll
-        for (u32 row = 0; row < 2; row++) {
-            store_run(low + row * n, i, lows[row]);
-            store_run(top + row * n, i, tops[row]);
+        for (u32 c = 0; c < 2; c++) {
+#pragma unroll
+            for (u32 j = 0; j < N; j++) {
+                const W word = own[c][j] << (K - bits);
+                own[c][j] = word - bias;
+                rest[c][j] = W(0) - word - x[j] - y[j];
+            }
         }
+        if (mask) take_mask(rest, load_run<N>(mask, i), bits);
+#pragma unroll
+        for (u32 c = 0; c < 2; c++) {
+            store_run(parts + 2 * c * n, i, own[c]);
+            store_run(parts + (2 * c + 1) * n, i, rest[c]);
+        }
+    });
+}
+
+template <class W>
+__device__ __forceinline__ void deal_masks(W* rest, u64 step, const W* mask, u64 n, u32 bits) {
+    for_each_run<W>(n, start_aligned(rest, rest + step, mask), [&](auto width, u64 i) {
+        constexpr u32 N = decltype(width)::VALUE;
+        Run<W, N> words[2] = {load_run<N>(rest, i), load_run<N>(rest + step, i)};
+        take_mask(words, load_run<N>(mask, i), bits);
+        store_run(rest, i, words[0]);
+        store_run(rest + step, i, words[1]);
+    });
+}
+
+// Case c of party p starts at parts + c case_step + p party_step.
+template <class W>
+__device__ __forceinline__ void choose(const W* opened, const W* parts, u64 case_step,
+                                       u64 party_step, W* out, u64 n, u32 parties, u32 bits,
+                                       u32 lead) {
+    constexpr u32 K = 8 * sizeof(W);
+    const bool aligned =
+        start_aligned(opened, parts, parts + case_step, parts + party_step, out);
+    for_each_run<W>(n, aligned, [&](auto width, u64 i) {
+        constexpr u32 N = decltype(width)::VALUE;
+        const Run<W, N> word = load_run<N>(opened, i);
+        Run<W, N> total;
+#pragma unroll
+        for (u32 j = 0; j < N; j++) total[j] = lead ? word[j] >> bits : W(0);
+        for (u32 p = 0; p < parties; p++) {
+            const W* row = parts + p * party_step;
+            const Run<W, N> clear = load_run<N>(row, i), set = load_run<N>(row + case_step, i);
+#pragma unroll
+            for (u32 j = 0; j < N; j++) {
+                const W chosen = W(0) - (word[j] >> (K - 1));
+                total[j] += clear[j] ^ ((clear[j] ^ set[j]) & chosen);
+            }
+        }
+        store_run(out, i, total);
     });
 }
 
@@ -90,15 +142,35 @@ extern "C" __global__ __launch_bounds__(256) void cross_multiply_ring_u32(
 }
 
 extern "C" __global__ __launch_bounds__(256) void deal_truncation_ring_u64(
-    const u64* __restrict__ mask, const u64* __restrict__ first, const u64* __restrict__ last,
-    const u64* __restrict__ choices, u64* __restrict__ low, u64* __restrict__ top, u64 n, u32 both,
-    u32 bits) {
-    deal(mask, first, last, choices, low, top, n, both, bits);
+    const u64* __restrict__ first, const u64* __restrict__ last, const u64* __restrict__ choices,
+    const u64* __restrict__ mask, u64* __restrict__ parts, u64 n, u32 both, u32 bits) {
+    deal(first, last, choices, mask, parts, n, both, bits);
 }
 
 extern "C" __global__ __launch_bounds__(256) void deal_truncation_ring_u32(
-    const u32* __restrict__ mask, const u32* __restrict__ first, const u32* __restrict__ last,
-    const u32* __restrict__ choices, u32* __restrict__ low, u32* __restrict__ top, u64 n, u32 both,
-    u32 bits) {
-    deal(mask, first, last, choices, low, top, n, both, bits);
+    const u32* __restrict__ first, const u32* __restrict__ last, const u32* __restrict__ choices,
+    const u32* __restrict__ mask, u32* __restrict__ parts, u64 n, u32 both, u32 bits) {
+    deal(first, last, choices, mask, parts, n, both, bits);
+}
+
+extern "C" __global__ __launch_bounds__(256) void deal_mask_ring_u64(
+    u64* __restrict__ rest, u64 step, const u64* __restrict__ mask, u64 n, u32 bits) {
+    deal_masks(rest, step, mask, n, bits);
+}
+
+extern "C" __global__ __launch_bounds__(256) void deal_mask_ring_u32(
+    u32* __restrict__ rest, u64 step, const u32* __restrict__ mask, u64 n, u32 bits) {
+    deal_masks(rest, step, mask, n, bits);
+}
+
+extern "C" __global__ __launch_bounds__(256) void choose_truncation_ring_u64(
+    const u64* __restrict__ opened, const u64* __restrict__ parts, u64 case_step, u64 party_step,
+    u64* __restrict__ out, u64 n, u32 parties, u32 bits, u32 lead) {
+    choose(opened, parts, case_step, party_step, out, n, parties, bits, lead);
+}
+
+extern "C" __global__ __launch_bounds__(256) void choose_truncation_ring_u32(
+    const u32* __restrict__ opened, const u32* __restrict__ parts, u64 case_step, u64 party_step,
+    u32* __restrict__ out, u64 n, u32 parties, u32 bits, u32 lead) {
+    choose(opened, parts, case_step, party_step, out, n, parties, bits, lead);
 }

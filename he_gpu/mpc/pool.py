@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
-BULK_BYTES = 2**21
+BULK_BYTES = 2**20
 """Words made ahead in one go fill about this much memory."""
 
 

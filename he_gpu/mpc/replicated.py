@@ -309,7 +309,7 @@ class Replicated(Scheme):
         def n_bytes() -> int:
             return (2 * self._n_hosted + 7) * math.prod(shape) * dtype.itemsize
 
-        return TruncationMasks(*self._pool.take(("truncation", shape, drop), make, n_bytes))
+        return TruncationMasks(*self._take(("truncation", shape, drop), make, n_bytes))
 
     def _zero_share(self, shape: tuple[int, ...]) -> Array:
         """Return shares of 0, (parties, *shape).
@@ -335,8 +335,15 @@ class Replicated(Scheme):
         def n_bytes() -> int:
             return 2 * self._n_hosted * math.prod(shape) * dtype.itemsize
 
-        (zero,) = self._pool.take(("zero", shape), make, n_bytes)
+        (zero,) = self._take(("zero", shape), make, n_bytes)
         return zero
+
+    def _take(
+        self, kind: Any, make: Callable[[int], tuple[Any, ...]], n_bytes: Callable[[], int]
+    ) -> Any:
+        """Return the next masks of a kind; see `Pool.take`."""
+        self._keys.check_process()  # a forked child must not take what its parent takes too
+        return self._pool.take(kind, make, n_bytes)
 
     def _by_pair(
         self, function: Callable[[Array], Array], x: Array, shape: tuple[int, ...]

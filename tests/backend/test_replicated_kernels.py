@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from he_gpu.backend import get_backend as backend_of
-from he_gpu.backend.definition import protocol
 from he_gpu.backend.definition import replicated as definition
 from he_gpu.backend.definition.words import word_dtype
 from he_gpu.backend.device import replicated as launcher
@@ -24,7 +23,7 @@ def bits_of(modulus):
 
 def n_choices_of(bits, modulus):
     """How many choices a truncation can have."""
-    return (1, 2) if 2 * bits < modulus.bit_length() - 1 else (2,)
+    return (1, 2) if 2 * bits <= modulus.bit_length() - 1 else (2,)
 
 
 TRUNCATIONS = [
@@ -112,64 +111,105 @@ def values_and_masks(rng, bits, k):
     return [list(column) for column in zip(*pairs, strict=True)]
 
 
+def dealt(rng, shape, n_choices, modulus):
+    """The words of both parties, the choices and the mask for a truncation of some shape."""
+    first, last, mask = (some_words(rng, shape, modulus) for _ in range(3))
+    return first, last, some_words(rng, (n_choices, *shape), modulus), mask
+
+
+def first_partys(choices, bits, modulus):
+    """The first party's words for both cases, plus 2^(k-2-bits), by Python's integers."""
+    k = modulus.bit_length() - 1
+    drawn = [ints(row) for row in choices]
+    if len(drawn) == 1:
+        drawn.append([word >> k // 2 for word in drawn[0]])
+    return [[(word << (k - bits)) % modulus for word in row] for row in drawn]
+
+
 @pytest.mark.parametrize(("modulus", "bits", "n_choices"), TRUNCATIONS)
 def test_definition_of_dealing(modulus, bits, n_choices):
-    """The shares open to floor or floor + 1; the first party's are multiples of 2^(k-1-bits)."""
+    """Both parties' words for each case, and that a mask may come later."""
+    rng = np.random.default_rng(bits)
+    k, dtype = modulus.bit_length() - 1, word_dtype(modulus)
+    _, masks = values_and_masks(rng, bits, k)
+    n, bias = len(masks), 2 ** (k - 2 - bits)
+    first, last, choices, _ = dealt(rng, (n,), n_choices, modulus)
+    parts = definition.deal_truncation(first, last, choices, bits, np.array(masks, dtype))
+    assert parts.dtype == dtype
+    assert parts.shape == (2, 2, n)
+    hidden = [(-m - 2 ** (k - 2)) % modulus for m in masks]
+    signed = [r - modulus if r >> (k - 1) else r for r in hidden]
+    for case, own, r in zip(
+        parts, first_partys(choices, bits, modulus), (signed, hidden), strict=True
+    ):
+        assert ints(case[0]) == [(word - bias) % modulus for word in own]
+        assert all((word + bias) % 2 ** (k - bits) == 0 for word in ints(case[0]))
+        columns = zip(own, ints(first), ints(last), r, strict=True)
+        assert ints(case[1]) == [(-o - x - y - (m >> bits)) % modulus for o, x, y, m in columns]
+
+    later = definition.deal_truncation(first, last, choices, bits)
+    assert_same(later[:, 0], parts[:, 0])
+    assert definition.deal_mask(later[:, 1], np.array(masks, dtype), bits) is None
+    assert_same(later, parts)
+
+
+@pytest.mark.parametrize(("modulus", "bits", "n_choices"), TRUNCATIONS)
+def test_definition_of_truncation(modulus, bits, n_choices):
+    """The parts chosen sum to floor or floor + 1, whoever hosts which party."""
     rng = np.random.default_rng(bits)
     k, dtype = modulus.bit_length() - 1, word_dtype(modulus)
     values, masks = values_and_masks(rng, bits, k)
-    n = len(values)
-    first, last = (some_words(rng, n, modulus) for _ in range(2))
-    choices = some_words(rng, (n_choices, n), modulus)
-    low, top = definition.deal_truncation(np.array(masks, dtype), first, last, choices, bits)
+    first, last, choices, _ = dealt(rng, (len(values),), n_choices, modulus)
+    parts = definition.deal_truncation(first, last, choices, bits, np.array(masks, dtype))
     opened = [(v - m) % modulus for v, m in zip(values, masks, strict=True)]
-    parts = protocol.truncate_finish(np.array(opened, dtype), low, top, bits, lead=1)
-    assert parts.dtype == low.dtype == top.dtype == dtype
+    word = np.array(opened, dtype)
+    total = definition.choose_truncation(word, parts, bits, 1)
+    assert total.dtype == dtype
     rounded = set()
-    for v, m, word, *words in zip(
-        values, masks, opened, *map(ints, (*parts, first, last)), strict=True
-    ):
-        up = word % 2**bits < (-m - 2 ** (k - 2)) % 2**bits
+    columns = zip(values, masks, opened, *map(ints, (total, first, last)), strict=True)
+    for v, m, c, *words in columns:
+        up = c % 2**bits < (-m - 2 ** (k - 2)) % 2**bits
         rounded.add(up)
         assert sum(words) % modulus == ((v >> bits) + up) % modulus
     assert rounded == {False, True}
 
-    second = ints(choices[-1] if n_choices == 2 else choices[0])
-    second = second if n_choices == 2 else [word >> k // 2 for word in second]
-    assert ints(top[0]) == [(word << (k - 1 - bits)) % modulus for word in ints(choices[0])]
-    assert ints(low[0]) == [(word << (k - 1 - bits)) % modulus for word in second]
-    for word in (*ints(top[0]), *ints(low[0])):
-        assert word % 2 ** (k - 1 - bits) == 0
+    own = definition.choose_truncation(word, parts[:, :1], bits, 1)
+    other = definition.choose_truncation(word, parts[:, 1:], bits, 0)
+    assert_same(own + other, total)
+    chosen = [parts[c >> (k - 1), 1, i] for i, c in enumerate(opened)]
+    assert_same(other, np.array(chosen, dtype))
 
 
 @pytest.mark.parametrize(("modulus", "bits", "n_choices"), TRUNCATIONS)
 def test_dealt_choices_are_independent(modulus, bits, n_choices):
-    """The bits that hide low and those that hide top are different bits of the choices."""
+    """Each bit of the first party's words comes from a bit of the choices of its own."""
     k, dtype = modulus.bit_length() - 1, word_dtype(modulus)
     zeros = np.zeros(n_choices * k, dtype)
     choices = np.zeros((n_choices, n_choices * k), dtype)
     for bit in range(n_choices * k):
         choices[bit // k, bit] = 1 << bit % k
-    low, top = definition.deal_truncation(zeros, zeros, zeros, choices, bits)
-    assert np.count_nonzero(low[0]) == np.count_nonzero(top[0]) == bits + 1
-    assert not np.logical_and(low[0], top[0]).any()
-    for part in (low, top):
-        reached = [word for word in ints(part[0]) if word]
-        assert sorted(reached) == [1 << bit for bit in range(k - 1 - bits, k)]
+    parts = definition.deal_truncation(zeros, zeros, choices, bits)
+    own = parts[:, 0] + dtype.type(2 ** (k - 2 - bits))
+    assert not np.logical_and(own[0], own[1]).any()
+    for words in own:
+        reached = [word for word in ints(words) if word]
+        assert sorted(reached) == [1 << bit for bit in range(k - bits, k)]
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
 @pytest.mark.parametrize("n_choices", [1, 2])
-def test_dealing_in_blocks(n_choices, modulus):
+def test_truncation_in_blocks(n_choices, modulus):
     rng = np.random.default_rng(9)
     shape = (2, BLOCK // 2 + 5)
-    mask, first, last = (some_words(rng, shape, modulus) for _ in range(3))
-    choices = some_words(rng, (n_choices, *shape), modulus)
-    whole = definition.deal_truncation(mask, first, last, choices, 7)
+    first, last, choices, mask = dealt(rng, shape, n_choices, modulus)
+    opened = some_words(rng, shape, modulus)
+    whole = definition.deal_truncation(first, last, choices, 7, mask)
+    total = definition.choose_truncation(opened, whole, 7, 1)
     for row in range(2):
-        single = definition.deal_truncation(mask[row], first[row], last[row], choices[:, row], 7)
-        for part, expected in zip(whole, single, strict=True):
-            assert_same(part[:, row], expected)
+        words = first[row], last[row], choices[:, row], 7, mask[row]
+        assert_same(whole[:, :, row], definition.deal_truncation(*words))
+        alone = definition.choose_truncation(opened[row], whole[:, :, row], 7, 1)
+        assert_same(total[row], alone)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -180,27 +220,40 @@ def test_dealing_refuses_bits(name, modulus):
     on = backend_of(name)
     k = modulus.bit_length() - 1
     word = on.asarray(np.zeros(3, word_dtype(modulus)))
-    for n_choices, bound in ((1, k // 2), (2, k - 2)):
+    for n_choices, bound in ((1, k // 2 + 1), (2, k - 2)):
         choices = on.asarray(np.zeros((n_choices, 3), word_dtype(modulus)))
-        on.deal_truncation(word, word, word, choices, bound - 1)
+        on.deal_truncation(word, word, choices, bound - 1)
         for bits in (-1, 0, bound, k):
             match = (
                 rf"deal_truncation: bits must be in \(0, {bound}\) where choices has length "
                 f"{n_choices}, got {bits}"
             )
             with pytest.raises(ArgumentValueError, match=match):
-                on.deal_truncation(word, word, word, choices, bits)
+                on.deal_truncation(word, word, choices, bits)
 
 
 def on_both(kernel_device, function, *operands):
     """A step of the launcher on device arrays, which must equal the definition's."""
     expected = getattr(definition, function)(*operands)
     moved = [kernel_device.xp.asarray(x) if isinstance(x, np.ndarray) else x for x in operands]
-    result = getattr(launcher, function)(kernel_device, *moved)
-    if function == "cross_multiply":
-        result, expected = (result,), (expected,)
-    for part, words in zip(result, expected, strict=True):
-        assert_same(part, words)
+    assert_same(getattr(launcher, function)(kernel_device, *moved), expected)
+    return expected
+
+
+def truncates_on_both(kernel_device, words, bits, opened):
+    """All steps of a truncation, with the mask at once and later, for each party and for both."""
+    *public, mask = words
+    parts = on_both(kernel_device, "deal_truncation", *public, bits, mask)
+    later = on_both(kernel_device, "deal_truncation", *public, bits)
+    xp = kernel_device.xp
+    moved = xp.asarray(later.copy())
+    assert launcher.deal_mask(kernel_device, moved[:, 1], xp.asarray(mask), bits) is None
+    definition.deal_mask(later[:, 1], mask, bits)
+    assert_same(later, parts)
+    assert_same(moved, parts)
+    for lead in (0, 1):
+        for kept in (parts, parts[:, :1], parts[:, 1:]):
+            on_both(kernel_device, "choose_truncation", opened, kept, bits, lead)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -215,14 +268,13 @@ def test_device_products(kernel_device, n, parties, modulus):
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
-@pytest.mark.parametrize("n", SIZES)
-def test_device_deals(kernel_device, n, modulus):
+@pytest.mark.parametrize("n", [*SIZES, 1024])
+def test_device_truncations(kernel_device, n, modulus):
     rng = np.random.default_rng(n)
-    mask, first, last = (some_words(rng, n, modulus) for _ in range(3))
     for bits in bits_of(modulus):
         for n_choices in n_choices_of(bits, modulus):
-            choices = some_words(rng, (n_choices, n), modulus)
-            on_both(kernel_device, "deal_truncation", mask, first, last, choices, bits)
+            words, opened = dealt(rng, (n,), n_choices, modulus), some_words(rng, n, modulus)
+            truncates_on_both(kernel_device, words, bits, opened)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -231,7 +283,8 @@ def test_device_on_edge_values(kernel_device, modulus):
     x, y = np.stack([first, second]), np.stack([second, first[::-1]])
     on_both(kernel_device, "cross_multiply", x, y, first[np.newaxis, ::-1].copy())
     for bits in bits_of(modulus):
-        on_both(kernel_device, "deal_truncation", first, second, first[::-1].copy(), x, bits)
+        words = first[::-1].copy(), second, x, first
+        truncates_on_both(kernel_device, words, bits, second)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -254,8 +307,9 @@ def test_device_on_shapes_and_broadcasts(kernel_device, shape, modulus):
     if add.size:
         with pytest.raises(ArgumentValueError, match="cross_multiply: out must not overlap x"):
             launcher.cross_multiply(kernel_device, *on_device, taken, out=on_device[0][:3])
-    on_both(kernel_device, "deal_truncation", *add, x[:2], 13)
-    on_both(kernel_device, "deal_truncation", *add, x[:1], 13)
+    for n_choices in (1, 2):
+        words = dealt(rng, shape, n_choices, modulus)
+        truncates_on_both(kernel_device, words, 13, some_words(rng, shape, modulus))
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -263,7 +317,6 @@ def test_device_on_strides(kernel_device, modulus):
     rng = np.random.default_rng(4)
     xp = kernel_device.xp
     x, y, add = (some_words(rng, (rows, 8, 6), modulus) for rows in (4, 4, 3))
-    mask, first, last = add
     here = [xp.asarray(v) for v in (x, y, add)]
     for view in (
         lambda v: v[:, ::2],
@@ -273,13 +326,49 @@ def test_device_on_strides(kernel_device, modulus):
     ):
         result = launcher.cross_multiply(kernel_device, *map(view, here))
         assert_same(result, definition.cross_multiply(*map(view, (x, y, add))))
-        words = view(x[:2]), *(view(v[np.newaxis])[0] for v in (mask, first, last))
-        on_device = [xp.asarray(v) for v in (x[:2], mask, first, last)]
-        moved = view(on_device[0]), *(view(v[np.newaxis])[0] for v in on_device[1:])
-        result = launcher.deal_truncation(kernel_device, *moved[1:], moved[0], 9)
-        expected = definition.deal_truncation(*words[1:], words[0], 9)
-        for part, demanded in zip(result, expected, strict=True):
-            assert_same(part, demanded)
+        # Both choices or one, then single words, each a row of a view.
+        for n_choices in (1, 2):
+            host, moved = (
+                (*view(v)[:2], view(u)[:n_choices], 9, view(v)[2])
+                for v, u in ((add, x), (here[2], here[0]))
+            )
+            result = launcher.deal_truncation(kernel_device, *moved)
+            assert_same(result, definition.deal_truncation(*host))
+
+
+@pytest.mark.parametrize("modulus", WRAPPING)
+def test_device_on_parts_that_lie_apart(kernel_device, modulus):
+    """Parts made in bulk, of one party, out of order, and with rows that start anywhere."""
+    rng = np.random.default_rng(5)
+    xp = kernel_device.xp
+    for shape in ((3, 8), (5, 3), (1, 1)):
+        bulk = some_words(rng, (2, 2, 3, *shape), modulus)
+        mask, opened = some_words(rng, shape, modulus), some_words(rng, shape, modulus)
+        for view in (
+            lambda v: v[:, :, 1],
+            lambda v: v[:, :1, 2],
+            lambda v: v[:, ::-1, 1],
+            lambda v: v[::-1, :, 1],
+            lambda v: v[:, :, 1, ::-1],
+            lambda v: v[:, :, 1, :1].repeat(v.shape[3], axis=2),
+        ):
+            words = xp.asarray(opened), view(xp.asarray(bulk)), 9, 1
+            result = launcher.choose_truncation(kernel_device, *words)
+            assert_same(result, definition.choose_truncation(opened, view(bulk), 9, 1))
+        on_device = xp.asarray(bulk.copy())
+        launcher.deal_mask(kernel_device, on_device[:, 1, 1], xp.asarray(mask), 9)
+        definition.deal_mask(bulk[:, 1, 1], mask, 9)
+        assert_same(on_device, bulk)  # the words of others are as they were
+
+    for start in (0, 1, 2):  # rows of 1024 words, whose step is odd, from any word
+        base, mask = some_words(rng, (2, 1027), modulus), some_words(rng, 1024, modulus)
+        part, on_device = slice(start, start + 1024), xp.asarray(base.copy())
+        words = xp.asarray(mask), on_device[:, None, part], 9, 1
+        result = launcher.choose_truncation(kernel_device, *words)
+        assert_same(result, definition.choose_truncation(mask, base[:, None, part], 9, 1))
+        launcher.deal_mask(kernel_device, on_device[:, part], xp.asarray(mask), 9)
+        definition.deal_mask(base[:, part], mask, 9)
+        assert_same(on_device, base)
 
 
 def test_device_refuses(kernel_device):
@@ -308,17 +397,60 @@ def test_device_refuses(kernel_device):
     refuses(wrong, match, name, x, x[:, :4], add)
 
     name = "deal_truncation"
-    operands = {"mask": word, "first": word, "last": word, "choices": choices}
-    for label, value in operands.items():
-        changed = operands | {label: value.astype(np.int64)}
-        refuses(wrong_type, f"{name}: {label} must have dtype", name, *changed.values(), 9)
-        if label != "mask":
-            changed = operands | {label: value[..., :4]}
-            match = rf"{name}: {label} must have shape \((2, )?5,?\), got \((2, )?4,?\)"
-            refuses(wrong, match, name, *changed.values(), 9)
+    match = f"{name}: first must have dtype uint64 or uint32, got int64"
+    refuses(wrong_type, match, name, word.astype(np.int64), word, choices, 9)
+    refuses(wrong_type, f"{name}: first must have dtype", name, [0], word, choices, 9)
+    for label, index in (("last", 1), ("choices", 2), ("mask", 4)):
+        operands = [word, word, choices, 9, word]
+        whole, operands[index] = operands[index], operands[index].astype(np.uint32)
+        refuses(wrong_type, f"{name}: {label} must have dtype uint64, got", name, *operands)
+        operands[index] = whole[..., :4]
+        match = rf"{name}: {label} must have shape \((2, )?5,?\), got \((2, )?4,?\)"
+        refuses(wrong, match, name, *operands)
     match = rf"{name}: choices must have shape \(2, 5\), got \(3, 5\)"
-    refuses(wrong, match, name, word, word, word, add, 9)
+    refuses(wrong, match, name, word, word, add, 9)
     match = rf"{name}: choices must have shape \(parties, ...\) with a party, got \(0, 5\)"
-    refuses(wrong, match, name, word, word, word, choices[:0], 9)
+    refuses(wrong, match, name, word, word, choices[:0], 9)
     match = rf"{name}: choices must have shape \(2, 5\), got \(5,\)"
-    refuses(wrong, match, name, word, word, word, word, 9)
+    refuses(wrong, match, name, word, word, word, 9)
+
+
+def test_device_refuses_masks_and_parts(kernel_device):
+    xp = kernel_device.xp
+    word, parts = xp.zeros(6, np.uint64), xp.zeros((2, 2, 6), np.uint64)
+    rest = parts[:, 1]
+
+    def refuses(error, match, function, *operands):
+        with pytest.raises(error, match=match):
+            getattr(launcher, function)(kernel_device, *operands)
+
+    wrong, wrong_type = ArgumentValueError, ArgumentTypeError
+    name = "deal_mask"
+    match = f"{name}: mask must have dtype uint64 or uint32, got int64"
+    refuses(wrong_type, match, name, rest, word.astype(np.int64), 9)
+    match = f"{name}: rest must have dtype uint64, got uint32"
+    refuses(wrong_type, match, name, rest.astype(np.uint32), word, 9)
+    refuses(wrong_type, f"{name}: rest must be an array of", name, [[0] * 6] * 2, word, 9)
+    for other in (rest[:1], rest[:, :5], parts):
+        refuses(wrong, rf"{name}: rest must have shape \(2, 6\), got", name, other, word, 9)
+    wide = xp.zeros((2, 12), np.uint64)
+    overlapping = xp.broadcast_to(xp.zeros(6, np.uint64), (2, 6))
+    for other in (wide[:, ::2], rest[::-1], rest[:, ::-1], overlapping):
+        match = f"{name}: rest must be aligned, its two rows contiguous, the second after the first"
+        refuses(wrong, match, name, other, word, 9)
+    refuses(wrong, f"{name}: mask must not overlap rest", name, rest, rest[1], 9)
+    for bits in (-1, 0, 62, 64):
+        refuses(wrong, rf"{name}: bits must be in \(0, 62\), got {bits}", name, rest, word, bits)
+
+    name = "choose_truncation"
+    match = f"{name}: opened must have dtype uint64 or uint32, got int64"
+    refuses(wrong_type, match, name, word.astype(np.int64), parts, 9, 1)
+    match = f"{name}: parts must have dtype uint64, got uint32"
+    refuses(wrong_type, match, name, word, parts.astype(np.uint32), 9, 1)
+    for other in (parts[:1], parts[:, :0], parts[..., :5], rest, word, parts[..., None]):
+        match = rf"{name}: parts must have shape \(2, parties, ...\) for opened of shape \(6,\)"
+        refuses(wrong, match, name, word, other, 9, 1)
+    for bits in (-1, 0, 62, 64):
+        match = rf"{name}: bits must be in \(0, 62\), got {bits}"
+        refuses(wrong, match, name, word, parts, bits, 1)
+    refuses(wrong, f"{name}: lead must be 0 or 1, got 2", name, word, parts, 9, 2)

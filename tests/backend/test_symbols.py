@@ -150,8 +150,6 @@ def protocol_calls(device, rng, modulus):
     assert_same(device_protocol.open_scaled(device, y, a, total), protocol.open_scaled(y, a, total))
     result = device_protocol.truncate_finish(device, total, y, a, 16, 1)
     assert_same(result, protocol.truncate_finish(total, y, a, 16, 1))
-    result = device_protocol.truncate_finish(device, total, y, a, 16, 1, total=True)
-    assert_same(result, protocol.truncate_finish(total, y, a, 16, 1, total=True))
 
 
 def replicated_calls(device, rng, modulus):
@@ -163,10 +161,16 @@ def replicated_calls(device, rng, modulus):
             result = device_replicated.cross_multiply(device, left, right, x[1:])
             assert_same(result, replicated.cross_multiply(left, right, x[1:]))
         for choices in (y[:1], y[:2]):
-            words = (*x[:3], choices, 15)
-            results = device_replicated.deal_truncation(device, *words)
-            for result, expected in zip(results, replicated.deal_truncation(*words), strict=True):
-                assert_same(result, expected)
+            for mask in (None, x[2]):
+                words = (*x[:2], choices, 15, mask)
+                parts = replicated.deal_truncation(*words)
+                assert_same(device_replicated.deal_truncation(device, *words), parts)
+            result = device_replicated.deal_truncation(device, *words[:4])
+            device_replicated.deal_mask(device, result[:, 1], x[2], 15)
+            assert_same(result, parts)
+        for stack, lead in ((parts, 1), (parts[:, 1:], 0)):
+            result = device_replicated.choose_truncation(device, x[3], stack, 15, lead)
+            assert_same(result, replicated.choose_truncation(x[3], stack, 15, lead))
 
 
 def sharing_calls(device, rng, modulus):

@@ -157,6 +157,34 @@ def test_figures_are_drawn_and_repeat_byte_for_byte(tmp_path):
     assert ">float64 GEMM, 0.100 TOP/s<" in (tmp_path / "first" / "roofline-cpu.svg").read_text()
 
 
+def test_every_scheme_has_its_line_and_its_bar():
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    made = [
+        {
+            "suite": "secret_matmul",
+            "environment": environment(),
+            "rows": [
+                row("dealt", 40.0, n=256, headline=True, protocol="additive", parties=2),
+                row("more parties", 60.0, n=256, protocol="additive", parties=3),
+                row("undealt", 50.0, n=512, headline=True, protocol="replicated", parties=3),
+            ],
+        },
+        {
+            "suite": "comparison",
+            "environment": environment(),
+            "rows": [row("ReLU", 90.0, headline=True, protocol="replicated", parties=3)],
+        },
+    ]
+    figure = report.time_against_size("cpu", made)
+    lines = {line.get_label(): list(line.get_xdata()) for line in figure.axes[0].lines}
+    assert lines == {"secret, 2 parties": [256], "secret, replicated": [512]}
+    figure = report.ratio_against_plaintext("cpu", made)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["90.0", "50.0", "40.0"]
+    for name in ("dealt", "undealt", "ReLU"):
+        assert f"| {name} | 500 ms |" in report.markdown(made)
+    assert "more parties" not in report.markdown(made)
+
+
 def test_a_figure_shows_the_results(tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     figure = report.time_against_size("cpu", MADE[:1])

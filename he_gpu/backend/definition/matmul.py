@@ -6,6 +6,7 @@ are cut into digits (`digits`), and float64 BLAS sums their products without a r
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,9 +95,8 @@ def _sum_of_products(
     total: bool,
 ) -> Array:
     """Return the sum of the pairs' products and ``add``; with total over the first batch axis."""
-    m, n = pairs[0][0].shape[-2], pairs[0][1].shape[-1]
-    batch = np.broadcast_shapes(*(x.shape[:-2] for pair in pairs for x in pair))
-    if all(_is_direct(m, a.shape[-1], n, modulus) for a, _ in pairs):
+    batch, m, n, direct = _sizes(tuple([(a.shape, b.shape) for a, b in pairs]), modulus)
+    if direct:
         return _direct(pairs, modulus, add, out, total)
     if out is None:
         out = empty((*batch[int(total) :], m, n), word_dtype(modulus))
@@ -119,11 +119,20 @@ def _sum_of_products(
     return add_mod(out, add, modulus, out=out)
 
 
-def _is_direct(m: int, k: int, n: int, modulus: int) -> bool:
-    """Tell whether NumPy's integer product is exact and quicker than cutting digits."""
-    return (m * k * n <= DIRECT_PRODUCTS or min(m, k, n) <= DIRECT_SIDE) and (
-        wraps(modulus) or k * (modulus - 1) ** 2 < RING_64
-    )
+@lru_cache(maxsize=1024)
+def _sizes(
+    shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...], modulus: int
+) -> tuple[tuple[int, ...], int, int, bool]:
+    """Return the batch axes, m and n of a sum of products, and whether integers serve it best.
+
+    NumPy's integer products serve where they are exact and quicker than cutting digits.
+    """
+    m, n = shapes[0][0][-2], shapes[0][1][-1]
+    batch = np.broadcast_shapes(*(shape[:-2] for pair in shapes for shape in pair))
+    depths = [a[-1] for a, _ in shapes]
+    quick = all(m * k * n <= DIRECT_PRODUCTS or min(m, k, n) <= DIRECT_SIDE for k in depths)
+    exact = wraps(modulus) or max(depths) * (modulus - 1) ** 2 < RING_64
+    return batch, m, n, quick and exact
 
 
 def _direct(

@@ -130,9 +130,7 @@ def truncation_parts(
     return low, top
 
 
-def truncate_finish(
-    opened: Array, low: Array, top: Array, bits: int, lead: int, total: bool = False
-) -> Array:
+def truncate_finish(opened: Array, low: Array, top: Array, bits: int, lead: int) -> Array:
     """Return shares of the truncated value from the opened word and a truncation pair.
 
     For opened = v - M with -2^(k-2) <= v < 2^(k-2), the shares open to floor(v / 2^bits) or that
@@ -144,23 +142,16 @@ def truncate_finish(
         top: (parties, *shape), of the second.
         bits: low bits to drop, 0 < bits < k - 2.
         lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
-        total: return the sum over the party axis, (*shape), for an opening.
     """
     constants = _constants(opened.itemsize, bits)
-    finish = _finish_total if total else _finish
-    result = empty(low.shape[1:] if total else low.shape, low.dtype)
+    result = empty(low.shape, low.dtype)
     if opened.size <= BLOCK:
-        finish(opened, low, top, lead, constants, result)
+        _finish(opened, low, top, lead, constants, result)
         return result
-    flat = (
-        opened.reshape(-1),
-        low.reshape(len(low), -1),
-        top.reshape(len(top), -1),
-        result.reshape(-1) if total else result.reshape(len(low), -1),
-    )
+    flat = opened.reshape(-1), *(x.reshape(len(x), -1) for x in (low, top, result))
     for start in range(0, opened.size, BLOCK):
         d, r, b, part = (x[..., start : start + BLOCK] for x in flat)
-        finish(d, r, b, lead, constants, part)
+        _finish(d, r, b, lead, constants, part)
     return result
 
 
@@ -177,23 +168,6 @@ def _finish(
     if lead:
         first = result[:1]  # a view, so that a 0-d result is written in place too
         first += np.right_shift(opened, dropped)
-
-
-def _finish_total(
-    opened: Array, low: Array, top: Array, lead: int, constants: tuple[Any, ...], result: Array
-) -> None:
-    """Write the sums of shares of truncated values that fit the cache."""
-    signed, top_bit, one, dropped = constants
-    sign = np.right_shift(opened.view(signed), top_bit)
-    sign |= one
-    sign = sign.view(opened.dtype)
-    if lead:
-        np.right_shift(opened, dropped, out=result)
-    else:
-        result[...] = 0
-    for p in range(len(low)):
-        np.add(result, np.multiply(top[p], sign), out=result)
-        np.subtract(result, low[p], out=result)
 
 
 @cache

@@ -109,17 +109,19 @@ def deal_mask(rest: Array, mask: Array, bits: int) -> None:
         mask: (*shape) uniform words, which only the third party knows.
         bits: low bits that the truncation drops, 0 < bits < k - 2.
     """
-    bias, signed_bits, signed = _mask_constants(mask.dtype, bits)
+    bias, signed, signed_bits, word_bits = _mask_constants(mask.dtype, bits)
     r = np.subtract(bias, mask)
-    np.subtract(rest[0], np.right_shift(r.view(signed), signed_bits).view(mask.dtype), out=rest[0])
-    np.subtract(rest[1], np.right_shift(r, signed_bits.view(mask.dtype)), out=rest[1])
+    floor = np.right_shift(r.view(signed), signed_bits).view(mask.dtype)
+    np.subtract(rest[0, ...], floor, out=rest[0, ...])
+    np.subtract(rest[1, ...], np.right_shift(r, word_bits), out=rest[1, ...])
 
 
 @cache
-def _mask_constants(dtype: np.dtype[Any], bits: int) -> tuple[Array, Array, np.dtype[Any]]:
-    """Return -2^(k-2) and bits as 0-d arrays, which ufuncs take fastest, and the signed word."""
+def _mask_constants(dtype: np.dtype[Any], bits: int) -> tuple[Array, np.dtype[Any], Array, Array]:
+    """Return -2^(k-2), the signed word, and bits as either word, as 0-d arrays."""
     k, signed = 8 * dtype.itemsize, np.dtype(f"i{dtype.itemsize}")
-    return np.array(2**k - 2 ** (k - 2), dtype), np.array(bits, signed), signed
+    bias = np.array(2**k - 2 ** (k - 2), dtype)
+    return bias, signed, np.array(bits, signed), np.array(bits, dtype)
 
 
 def choose_truncation(opened: Array, parts: Array, bits: int, lead: int) -> Array:
@@ -136,21 +138,27 @@ def choose_truncation(opened: Array, parts: Array, bits: int, lead: int) -> Arra
         lead: 1 where the first party is hosted here, who adds opened / 2^bits; else 0.
     """
     result = empty(opened.shape, opened.dtype)
-    _, signed_bits, signed = _mask_constants(opened.dtype, bits)
+    if opened.size <= BLOCK:
+        _choose(opened, parts, bits, lead, result)
+        return result
     flat, dealt = result.reshape(-1), parts.reshape(2, parts.shape[1], -1)
     words = opened.reshape(-1)
     for start in range(0, words.size, BLOCK):
         part = slice(start, start + BLOCK)
-        word, total = words[part], flat[part]
-        chosen = np.where(word.view(signed) < 0, dealt[1, :, part], dealt[0, :, part])
-        if lead:
-            np.right_shift(word, signed_bits.view(word.dtype), out=total)
-            np.add(total, chosen[0], out=total)
-        else:
-            total[...] = chosen[0]
-        for share in chosen[1:]:
-            np.add(total, share, out=total)
+        _choose(words[part], dealt[..., part], bits, lead, flat[part])
     return result
+
+
+def _choose(opened: Array, parts: Array, bits: int, lead: int, result: Array) -> None:
+    """Write what `choose_truncation` returns, for words that fit the cache."""
+    _, signed, _, word_bits = _mask_constants(opened.dtype, bits)
+    chosen = np.where(opened.view(signed) < 0, parts[1], parts[0])
+    if len(chosen) == 2:
+        np.add(chosen[0], chosen[1], out=result)
+    else:
+        result[...] = chosen[0]
+    if lead:
+        np.add(result, np.right_shift(opened, word_bits), out=result)
 
 
 def check_dealt_bits(bits: int, n_choices: int, dtype: np.dtype[Any]) -> None:

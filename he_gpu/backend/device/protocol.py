@@ -107,28 +107,18 @@ def beaver_combine(
 
 
 def truncate_finish(
-    device: KernelDevice,
-    opened: Array,
-    low: Array,
-    top: Array,
-    bits: int,
-    lead: int,
-    total: bool = False,
+    device: KernelDevice, opened: Array, low: Array, top: Array, bits: int, lead: int
 ) -> Array:
-    """Return shares of the truncated value from the opened word and a truncation pair.
-
-    With total their sum over the party axis.
-    """
+    """Return shares of the truncated value from the opened word and a truncation pair."""
     dtype = word_type("truncate_finish", "low", low)
     low = _shares(device, "truncate_finish", "low", low, dtype)
     top = _shares(device, "truncate_finish", "top", top, dtype, low.shape)
     opened = operand(device, "truncate_finish", "opened", opened, dtype)
     opened = full(device, "truncate_finish", "opened", opened, low.shape[1:])
-    result = device.xp.empty(low.shape[1:] if total else low.shape, dtype)
+    result = device.xp.empty(low.shape, dtype)
     arguments = (opened, low, top, result, np.uint64(opened.size), np.uint32(len(low)))
     constants = (truncated_bits("truncate_finish", bits, dtype), lead_word("truncate_finish", lead))
-    kernel = "truncate_open" if total else "truncate_finish"
-    _launch(device, kernel, _ring(dtype), opened.size, arguments, constants)
+    _launch(device, "truncate_finish", _ring(dtype), opened.size, arguments, constants)
     return result
 
 
