@@ -304,7 +304,7 @@ class Replicated(Scheme):
                 hiding, xp.moveaxis(result, 0, 1), xp.moveaxis(choices, 0, 1), None
             )
             parts = xp.moveaxis(self._parts(every, drop, None), 2, 0)
-            return hiding, result, choices, parts if self.backend.takes_strides else parts.copy()
+            return hiding, result, choices, parts
 
         def n_bytes() -> int:
             return (2 * self._n_hosted + 7) * math.prod(shape) * dtype.itemsize

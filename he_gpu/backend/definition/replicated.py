@@ -166,6 +166,10 @@ def check_dealt_bits(bits: int, n_choices: int, dtype: np.dtype[Any]) -> None:
 
     The first party's words come from that many uniform bits each; one choice has two halves.
     """
+    if n_choices not in (1, 2):
+        raise ArgumentValueError(
+            f"deal_truncation: choices must have length 1 or 2, got {n_choices}"
+        )
     k = 8 * dtype.itemsize
     bound = k // 2 + 1 if n_choices == 1 else k - 2
     if not 0 < bits < bound:
