@@ -1,6 +1,7 @@
 """he_gpu: train models on secret-shared data, on NumPy or in CUDA kernels.
 
-The public names and nothing else; README.md shows how they go together.
+The public names and nothing else; README.md shows how they go together. Import it as ``he``:
+`abs`, `max` and `min` are those of secret tensors, and a star import would hide Python's own.
 """
 
 from he_gpu import errors

@@ -93,11 +93,11 @@ class Plain(Scheme):
         return self.backend.xp.maximum(x.view(signed), 0).view(x.dtype)
 
     def add(self, x: Array, y: Array) -> Array:
-        """Return ``x + y``, or raise RangeError unless -2**(k-2) <= x + y < 2**(k-2)."""
+        """Return ``x + y``, or raise RangeError unless |x + y| < 2**(k-2)."""
         return self._in_range("add", super().add(x, y))
 
     def sub(self, x: Array, y: Array) -> Array:
-        """Return ``x - y``, or raise RangeError unless -2**(k-2) <= x - y < 2**(k-2)."""
+        """Return ``x - y``, or raise RangeError unless |x - y| < 2**(k-2)."""
         return self._in_range("sub", super().sub(x, y))
 
     def add_public(self, x: Array, public: Array) -> Array:
@@ -121,8 +121,8 @@ class Plain(Scheme):
 
     def _in_range(self, operation: str, result: Array) -> Array:
         """Return a sum of two words in range, which cannot wrap, or raise RangeError."""
-        bound = result.dtype.type(2 ** (self._bits - 2))
-        if (result + bound >= 2 * bound).any():
+        most = result.dtype.type(2 ** (self._bits - 2) - 1)
+        if (np.add(result, most) > 2 * most).any():
             largest = np.abs(self._real(result)).max()
             raise RangeError(
                 f"{operation}: values must stay below 2**{self._bits - 2} before truncation, "
