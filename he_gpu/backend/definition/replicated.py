@@ -152,11 +152,10 @@ def choose_truncation(opened: Array, parts: Array, bits: int, lead: int) -> Arra
 def _choose(opened: Array, parts: Array, bits: int, lead: int, result: Array) -> None:
     """Write what `choose_truncation` returns, for words that fit the cache."""
     _, signed, _, word_bits = _mask_constants(opened.dtype, bits)
-    chosen = np.where(opened.view(signed) < 0, parts[1], parts[0])
-    if len(chosen) == 2:
-        np.add(chosen[0], chosen[1], out=result)
-    else:
-        result[...] = chosen[0]
+    flip = np.right_shift(opened.view(signed), 8 * opened.itemsize - 1).view(opened.dtype)
+    clear, top = np.add(parts[:, 0], parts[:, 1]) if parts.shape[1] == 2 else parts[:, 0]
+    np.bitwise_and(np.bitwise_xor(clear, top), flip, out=result)
+    np.bitwise_xor(result, clear, out=result)
     if lead:
         np.add(result, np.right_shift(opened, word_bits), out=result)
 
