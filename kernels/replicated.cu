@@ -2,9 +2,9 @@
 // the parties that this process holds.
 //
 //   cross_multiply     out[p] = x[p] (y[p] + y[p + 1]) + x[p + 1] y[p] + add[p]
-//   deal_truncation    own[c] = choice[c] << (k - bits); parts[c][0] = own[c] - 2^(k-2-bits),
-//                      parts[c][1] = -own[c] - first - last - dropped[c]; choice[1] of one
-//                      choice is its upper half, dropped without a mask 0, else as next
+//   deal_truncation    parts[0][0] = choice[0] << (k - bits), parts[1][0] = the upper `bits`
+//                      bits of the last choice, parts[c][1] = -2^(k-2-bits) - first - last
+//                      - parts[c][0] - dropped[c]; dropped without a mask 0, else as next
 //   deal_mask          rest[c] -= dropped[c] for r = -mask - 2^(k-2): r / 2^bits rounded
 //                      down, r signed where c = 0 and unsigned where c = 1
 //   choose_truncation  out = lead (opened >> bits) + sum_p parts[top bit of opened][p]
@@ -67,20 +67,13 @@ __device__ __forceinline__ void deal(const W* first, const W* last, const W* cho
         const Run<W, N> x = load_run<N>(first, i), y = load_run<N>(last, i);
         Run<W, N> own[2], rest[2];
         own[0] = load_run<N>(choices, i);
-        if (both) {
-            own[1] = load_run<N>(choices + n, i);
-        } else {
+        own[1] = both ? load_run<N>(choices + n, i) : own[0];
 #pragma unroll
-            for (u32 j = 0; j < N; j++) own[1][j] = own[0][j] >> K / 2;
-        }
+        for (u32 j = 0; j < N; j++) {
+            own[0][j] <<= K - bits;
+            own[1][j] &= W(0) - (W(1) << (K - bits));
 #pragma unroll
-        for (u32 c = 0; c < 2; c++) {
-#pragma unroll
-            for (u32 j = 0; j < N; j++) {
-                const W word = own[c][j] << (K - bits);
-                own[c][j] = word - bias;
-                rest[c][j] = W(0) - word - x[j] - y[j];
-            }
+            for (u32 c = 0; c < 2; c++) rest[c][j] = W(0) - bias - x[j] - y[j] - own[c][j];
         }
         if (mask) take_mask(rest, load_run<N>(mask, i), bits);
 #pragma unroll

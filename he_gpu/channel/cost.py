@@ -16,7 +16,8 @@ class Cost:
         rounds: message exchanges that had to wait for the one before.
         bytes_sent: bytes that one party sent to the others online, the one that sent most; with
             "additive" all send the same amount.
-        dealer_bytes: bytes that the dealer sent to all parties together, ahead of time.
+        dealer_bytes: bytes that the dealer sent to all parties together, ahead of time; with
+            "replicated" what party 2 deals to party 1 for comparisons.
     """
 
     rounds: int = 0

@@ -33,9 +33,9 @@ BITS = 2
 class Comparison:
     """Comparison of n-out-of-n additive shares.
 
-    Every function opens uniform words only, and takes 1 + log2(k) + 1 rounds: 7 modulo 2^64, 6
-    modulo 2^32. Per element each party sends a word, 1.5 words of bits for the tree (0.5 for
-    `is_zero`, times the thresholds) and the result's bit.
+    Every function opens uniform words only, and takes log2(k) + 1 rounds: one for the value, one
+    for each level of the tree but the first, one for the result. Per element each party sends a
+    word, some 3 k / 2 bits for the tree and each threshold, k for `is_zero`, and the result's bit.
 
     Args:
         backend: the device.

@@ -73,8 +73,9 @@ class Replicated(Scheme):
 
     @property
     def cost(self) -> Cost:
-        """Rounds and bytes so far; what party 2 deals counts among what it sends."""
-        return Cost(self._channel.rounds, self._channel.bytes_sent, 0)
+        """Rounds and bytes so far; dealer_bytes is what party 2 deals for comparisons."""
+        dealt = self._pair.cost.dealer_bytes
+        return Cost(self._channel.rounds, self._channel.bytes_sent, dealt)
 
     def shares(self, stack: Array) -> Array:
         """Return (parties, 2, *shape): the two words of each party."""
@@ -210,7 +211,7 @@ class Replicated(Scheme):
 
         Error: none.
         Cost: that of `Additive.below` between parties 0 and 1, and 1 round in which each of them
-            sends a word of the result; party 2 sends what the dealer does there.
+            sends a word of the result; party 2 deals what the dealer does there.
         Leaks: nothing; words that are sent are uniform, and party 2 receives none.
         """
         shape = (len(thresholds), *x.shape[1:])

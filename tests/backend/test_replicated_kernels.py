@@ -118,12 +118,10 @@ def dealt(rng, shape, n_choices, modulus):
 
 
 def first_partys(choices, bits, modulus):
-    """The first party's words for both cases, plus 2^(k-2-bits), by Python's integers."""
-    k = modulus.bit_length() - 1
-    drawn = [ints(row) for row in choices]
-    if len(drawn) == 1:
-        drawn.append([word >> k // 2 for word in drawn[0]])
-    return [[(word << (k - bits)) % modulus for word in row] for row in drawn]
+    """The first party's words for both cases, by Python's integers."""
+    step = 2 ** (modulus.bit_length() - 1 - bits)
+    low, high = ints(choices[0]), ints(choices[-1])
+    return [[word * step % modulus for word in low], [word // step * step for word in high]]
 
 
 @pytest.mark.parametrize(("modulus", "bits", "n_choices"), TRUNCATIONS)
@@ -142,10 +140,12 @@ def test_definition_of_dealing(modulus, bits, n_choices):
     for case, own, r in zip(
         parts, first_partys(choices, bits, modulus), (signed, hidden), strict=True
     ):
-        assert ints(case[0]) == [(word - bias) % modulus for word in own]
-        assert all((word + bias) % 2 ** (k - bits) == 0 for word in ints(case[0]))
+        assert ints(case[0]) == own
+        assert all(word % 2 ** (k - bits) == 0 for word in own)
         columns = zip(own, ints(first), ints(last), r, strict=True)
-        assert ints(case[1]) == [(-o - x - y - (m >> bits)) % modulus for o, x, y, m in columns]
+        assert ints(case[1]) == [
+            (-bias - o - x - y - (m >> bits)) % modulus for o, x, y, m in columns
+        ]
 
     later = definition.deal_truncation(first, last, choices, bits)
     assert_same(later[:, 0], parts[:, 0])
@@ -189,7 +189,7 @@ def test_dealt_choices_are_independent(modulus, bits, n_choices):
     for bit in range(n_choices * k):
         choices[bit // k, bit] = 1 << bit % k
     parts = definition.deal_truncation(zeros, zeros, choices, bits)
-    own = parts[:, 0] + dtype.type(2 ** (k - 2 - bits))
+    own = parts[:, 0]
     assert not np.logical_and(own[0], own[1]).any()
     for words in own:
         reached = [word for word in ints(words) if word]

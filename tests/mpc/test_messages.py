@@ -238,3 +238,7 @@ def test_counted_costs_are_the_documented_ones(modulus, n):
     pair = n * word + 8 * width * 3 * (3 * k // 2 - 2)
     expected = (rounds + 1, [pair + 3 * n * word] * 2 + [0])
     assert sent(lambda: scheme.below(x, thresholds)) == expected
+    dealt = scheme.cost.dealer_bytes
+    scheme.positive_part(x)
+    expected = 8 * width * (3 * k // 2 + k - 2) + 2 * n * word
+    assert scheme.cost.dealer_bytes - dealt == expected

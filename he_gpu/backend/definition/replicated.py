@@ -57,7 +57,8 @@ def deal_truncation(
     With the masked word opened to them, `choose_truncation` makes of it the truncated value less
     ``first`` and ``last``, which become words of the result. There are two cases, by the top bit of
     the opened word. The first party makes its words from ``choices``: uniform multiples of
-    2^(k - bits), as the difference of the cases is one. The second party is sent what remains.
+    2^(k - bits), as the difference of the cases is one, from the low bits of the first choice and
+    the high bits of the last. The second party is sent what remains.
 
     Args:
         first: (*shape) uniform words known to the third party and the first.
@@ -76,23 +77,20 @@ def deal_truncation(
     check_dealt_bits(bits, len(choices), first.dtype)
     parts = empty((2, 2, *first.shape), first.dtype)
     word, k = first.dtype.type, 8 * first.dtype.itemsize
-    lift, half, bias = word(k - bits), word(k // 2), word(2 ** (k - 2 - bits))
+    lift, upper = word(k - bits), word(2**k - 2 ** (k - bits))
+    minus_bias = word(2**k - 2 ** (k - 2 - bits))
     dealt = parts.reshape(2, 2, -1)
     rows = first.reshape(-1), last.reshape(-1), choices.reshape(len(choices), -1)
     for start in range(0, first.size, BLOCK):
         part = slice(start, start + BLOCK)
         x, y, choice = (row[..., part] for row in rows)
         own, rest = dealt[:, 0, part], dealt[:, 1, part]
-        own[0] = choice[0]
-        if len(choice) == 2:
-            own[1] = choice[1]
-        else:
-            np.right_shift(choice[0], half, out=own[1])
-        np.left_shift(own, lift, out=own)
-        np.add(own, x, out=rest)
-        np.add(rest, y, out=rest)
-        np.negative(rest, out=rest)
-        np.subtract(own, bias, out=own)
+        np.left_shift(choice[0], lift, out=own[0])
+        np.bitwise_and(choice[-1], upper, out=own[1])
+        np.subtract(minus_bias, x, out=rest[1])
+        np.subtract(rest[1], y, out=rest[1])
+        np.subtract(rest[1], own[0], out=rest[0])
+        np.subtract(rest[1], own[1], out=rest[1])
         if mask is not None:
             deal_mask(rest, mask.reshape(-1)[part], bits)
     return parts
@@ -163,7 +161,7 @@ def _choose(opened: Array, parts: Array, bits: int, lead: int, result: Array) ->
 def check_dealt_bits(bits: int, n_choices: int, dtype: np.dtype[Any]) -> None:
     """Refuse to drop bits that so many choices for each word cannot deal.
 
-    The first party's words come from that many uniform bits each; one choice has two halves.
+    The first party's two words come from that many uniform bits each, at both ends of one choice.
     """
     if n_choices not in (1, 2):
         raise ArgumentValueError(
