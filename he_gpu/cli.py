@@ -158,7 +158,7 @@ def _xor(options: argparse.Namespace) -> None:
         print(f"loss at step {step}: {loss:.3e}")
     print(
         f"{options.steps} steps in {seconds:.3f} s, {cost.rounds} rounds, "
-        f"{cost.bytes_sent} bytes sent by each party, {cost.dealer_bytes} by the dealer"
+        f"{cost.bytes_sent} bytes sent by the busiest party, {cost.dealer_bytes} by the dealer"
     )
     print("targets:", *TARGETS.astype(int))
     print("predictions:", *predictions)

@@ -107,8 +107,9 @@ class SecretTensor(Selection):
         2**22 by default (2**(k - 14 - frac_bits) modulo 2**32), for any factor. Shares cannot see
         a value beyond, and the result is then wrong; protocol="plain" raises.
         Error: one unit of 2**-frac_bits, and 2**-24 (2**-12) relative to the largest public factor.
-        Cost: with a secret 2 rounds (words of both operands, then of the product); with a public
-            integer none; with a public real 1 round (words of the product).
+        Cost: with a secret 2 rounds, with a public integer none, with a public real that of one
+            truncation: 1 round with "additive", 2 with "replicated". What is sent: the scheme's
+            `product` and `truncate`.
         Leaks: nothing.
         """
         self.session.check_open("mul")
@@ -159,8 +160,8 @@ class SecretTensor(Selection):
             matrix of integers |x @ y| < 2**(k - 2 - frac_bits), of others sum(|x|) <
             2**(k - 26 - frac_bits) over the inner dimension.
         Error: one unit of 2**-frac_bits; none where no truncation is needed.
-        Cost: with a secret 1 round for the operands that are not masked (see `masked`) and 1 for
-            the truncation; with a public matrix the truncation alone.
+        Cost: with a secret 2 rounds, 1 where both operands are masked (see `masked`); with a
+            public matrix one truncation, as `__mul__`.
         Leaks: nothing.
         """
         self.session.check_open("matmul")
@@ -172,9 +173,10 @@ class SecretTensor(Selection):
         """Return the same secret, masked and opened once for use in many products.
 
         The other operand of each product still gets a fresh mask. `T` of the result is masked too.
-        Matrix products keep the digits of the operand, some 1.5 times the memory of its shares.
+        Matrix products keep the digits of the operand, up to twice the memory of its shares.
 
-        Cost: 1 round; each party sends its words to the others.
+        Cost: 1 round with "additive", in which each party sends its words to the others; with
+            other schemes, whose products open nothing of their operands, none.
         Leaks: nothing.
         """
         self.session.check_open("masked")
@@ -202,7 +204,7 @@ class SecretTensor(Selection):
 
         Range: |x| < 2**(k - 26 - frac_bits) of x, so 2**22 by default.
         Error: 2**-24 relative for the factor; one unit of 2**-frac_bits where bits are dropped.
-        Cost: none without frac_bits; else 1 round.
+        Cost: none without frac_bits; else one truncation, as `__mul__`.
         """
         self.session.check_open("scaled")
         if np.ndim(factor) or isinstance(factor, str):
@@ -229,7 +231,7 @@ class SecretTensor(Selection):
 
         Range: |x| < 2**(k - 2 - frac_bits), for the larger frac_bits of the two.
         Error: none for more bits; one unit of 2**-frac_bits for fewer.
-        Cost: none for more bits; 1 round for fewer.
+        Cost: none for more bits; one truncation for fewer, as `__mul__`.
         """
         self.session.check_open("with_frac_bits")
         check_integer(frac_bits, "with_frac_bits: frac_bits")
@@ -245,7 +247,8 @@ class SecretTensor(Selection):
     def reveal(self) -> Array:
         """Open the values to every party and return them as a float64 ndarray.
 
-        Cost: 1 round; each party sends its share to the others.
+        Cost: 1 round; each party sends its share to the others, with "replicated" one word to one
+            of them.
         Leaks: the values, to all.
         """
         self.session.check_open("reveal")

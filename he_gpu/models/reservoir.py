@@ -219,7 +219,7 @@ class ReservoirRegressor(Estimator):
 
         Range: |F w| < 2**(54 - 2 frac_bits), as in training.
         Error: one unit of 2**-frac_bits, and that of features rounded to 2**-frac_bits.
-        Cost: 1 round for the truncation; for secret features one more.
+        Cost: one truncation of n words for each target; for secret features a secret product.
         Leaks: nothing; the ndarray is revealed.
         """
         self._check_fitted("predict", "coef_")

@@ -9,38 +9,17 @@ Escudero, Keller, "Fantastic Four", USENIX Security 2021 (one party deals for th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import lru_cache
 
 import numpy as np
 
 from he_gpu.backend import Array, Backend, word_dtype
 from he_gpu.channel import Cost, LocalChannel, PairChannel
 from he_gpu.mpc.additive import Additive
-from he_gpu.mpc.pool import Pool
+from he_gpu.mpc.pairwise import DEALER, Pairwise, TruncationMasks
 from he_gpu.mpc.scheme import Operation, Scheme
-from he_gpu.ring import KeyRing, Prg
-
-DEALER = 2
-"""The party that deals for parties 0 and 1."""
-
-
-class TruncationMasks(NamedTuple):
-    """Uniform words for one truncation; parts that nobody here knows are 0.
-
-    Attributes:
-        hiding: (parties, *shape), u, v and -u - v for parties 0, 1 and 2, where 0 and 2 know u,
-            and 1 and 2 know v.
-        result: (parties + 1, *shape), with fresh words 0 and 2 of the result.
-        choices: (1 or 2, *shape), known to 0 and 2; see `definition.replicated.deal_truncation`.
-        parts: what that makes of them without the mask, where masks are made in bulk, or None.
-    """
-
-    hiding: Array
-    result: Array
-    choices: Array
-    parts: Array | None
+from he_gpu.ring import KeyRing
 
 
 class Replicated(Scheme):
@@ -62,12 +41,10 @@ class Replicated(Scheme):
     def __init__(self, keys: KeyRing, backend: Backend, modulus: int, channel: LocalChannel):
         self.backend = backend
         self.modulus = modulus
-        self._keys = keys
         self._channel = channel
         self._first = channel.parties.start
         self._n_hosted = len(channel.parties)
-        self._prgs: dict[str, Prg] = {}
-        self._pool = Pool()
+        self._pairwise = Pairwise(keys, backend, modulus, channel.parties)
         self._pair_channel = PairChannel(channel, 0)
         self._pair = Additive(keys, backend, modulus, self._pair_channel, dealer=f"{DEALER}")
 
@@ -83,7 +60,7 @@ class Replicated(Scheme):
 
     def expect(self, n_repeats: int) -> None:
         """Make masks for n_repeats equal steps in bulk."""
-        self._pool.expect(n_repeats)
+        self._pairwise.expect(n_repeats)
 
     def share(self, words: Array, owner: int) -> Array:
         """Return fresh shares of words that the owner knows.
@@ -100,9 +77,9 @@ class Replicated(Scheme):
         """
         following, third = (owner + 1) % 3, (owner + 2) % 3
         drawn = rest = None
-        if self._hosts(owner, following):
-            drawn = self._prg(owner, following, "input").uniform(words.shape, self.modulus)
-        if self._hosts(owner):
+        if self._pairwise.hosts(owner, following):
+            drawn = self._pairwise.prg(owner, following, "input").uniform(words.shape, self.modulus)
+        if self._pairwise.hosts(owner):
             rest = self.backend.sub(words, drawn, self.modulus)
         received = self._channel.transfer([(owner, third, rest)])[0]
         if rest is None:
@@ -117,7 +94,11 @@ class Replicated(Scheme):
         Leaks: the words, by intent, and nothing else.
         """
         messages = [
-            (party, (party - 1) % 3, stack[party - self._first + 1] if self._hosts(party) else None)
+            (
+                party,
+                (party - 1) % 3,
+                stack[party - self._first + 1] if self._pairwise.hosts(party) else None,
+            )
             for party in range(3)
         ]
         received = self._channel.transfer(messages)
@@ -161,11 +142,15 @@ class Replicated(Scheme):
         """
         shape = _product_shape(operation, x.shape[1:], y.shape[1:])
         if drop:
-            masks = self._truncation_masks(shape, drop)
+            masks = self._pairwise.truncation_masks(shape, drop)
             return self._truncated(self._cross(operation, x, y, masks.hiding), masks, drop)
-        z = self._cross(operation, x, y, self._zero_share(shape))
+        z = self._cross(operation, x, y, self._pairwise.zero_share(shape))
         messages = [
-            (party, (party - 1) % 3, z[party - self._first] if self._hosts(party) else None)
+            (
+                party,
+                (party - 1) % 3,
+                z[party - self._first] if self._pairwise.hosts(party) else None,
+            )
             for party in range(3)
         ]
         last = self._channel.transfer(messages)[(self._first + self._n_hosted) % 3]
@@ -189,7 +174,7 @@ class Replicated(Scheme):
         Source: the mask as in Dalskov, Escudero, Keller, PoPETs 2020; one party as the dealer as in
             ABY3, section 5.1.
         """
-        masks = self._truncation_masks(x.shape[1:], drop)
+        masks = self._pairwise.truncation_masks(x.shape[1:], drop)
         own = self.backend.add(x[:-1], masks.hiding, self.modulus)
         return self._truncated(own, masks, drop)
 
@@ -201,7 +186,7 @@ class Replicated(Scheme):
         if not drop:
             return super().mul_public(x, public)
         shape = np.broadcast_shapes(x.shape[1:], public.shape)
-        masks = self._truncation_masks(shape, drop)
+        masks = self._pairwise.truncation_masks(shape, drop)
         own = self.backend.mul(x[:-1], public, self.modulus)
         own = self.backend.add(own, masks.hiding, self.modulus, out=own)
         return self._truncated(own, masks, drop)
@@ -244,7 +229,7 @@ class Replicated(Scheme):
         own = [z[party - self._first, ...] if party in hosted else None for party in range(3)]
         parts = masks.parts
         if parts is None:
-            parts = self._parts(masks, drop, own[DEALER])
+            parts = self._pairwise.parts(masks, drop, own[DEALER])
         elif DEALER in hosted:
             self.backend.deal_mask(parts[:, 1], own[DEALER], drop)
         dealt = parts[:, 1] if DEALER in hosted else None
@@ -262,90 +247,6 @@ class Replicated(Scheme):
         result[(1 - self._first) % 3] = word
         return result
 
-    def _parts(self, masks: TruncationMasks, drop: int, mask: Array | None) -> Array:
-        """Return what undoes masks: with the mask that party 2 has, or without."""
-        words = (masks.result[rows[0], ...] if rows else None for rows in map(self._rows, (0, 2)))
-        # Who lacks the words lacks a part too, and is sent it.
-        first, last = (masks.choices[0, ...] if word is None else word for word in words)
-        return self.backend.deal_truncation(first, last, masks.choices, drop, mask)
-
-    def _truncation_masks(self, shape: tuple[int, ...], drop: int) -> TruncationMasks:
-        """Return masks for a truncation of words of a shape."""
-        xp, hosted, dtype = self.backend.xp, self._channel.parties, word_dtype(self.modulus)
-        n_choices = 1 if 2 * drop <= 8 * dtype.itemsize else 2
-
-        def make(n: int) -> tuple[Any, ...]:
-            hiding = self.backend.empty((n, self._n_hosted, *shape), dtype)
-            result = self.backend.empty((n, self._n_hosted + 1, *shape), dtype)
-            choices = self.backend.empty((n, n_choices, *shape), dtype)
-            for row, party in enumerate(hosted):
-                if party != DEALER:
-                    self._draw(hiding[:, row], party, DEALER, "hiding")
-            if DEALER in hosted:
-                u, v = (
-                    hiding[:, hosted.index(p)]
-                    if p in hosted
-                    else self._draw(self.backend.empty((n, *shape), dtype), p, DEALER, "hiding")
-                    for p in (0, 1)
-                )
-                last = hiding[:, -1]
-                both = last if last.flags.c_contiguous else self.backend.empty(u.shape, dtype)
-                self.backend.add(u, v, self.modulus, out=both)
-                last[...] = self.backend.neg(both, self.modulus, out=both)
-            for party, word in ((0, 0), (1, 2)):
-                rows = self._rows(word)
-                if rows:
-                    self._draw(result[:, rows[0]], party, DEALER, "result")
-                    for row in rows[1:]:
-                        result[:, row] = result[:, rows[0]]
-            self._draw(choices, 0, DEALER, "choices")
-            if n == 1:
-                return hiding, result, choices, [None]
-            every = TruncationMasks(
-                hiding, xp.moveaxis(result, 0, 1), xp.moveaxis(choices, 0, 1), None
-            )
-            parts = xp.moveaxis(self._parts(every, drop, None), 2, 0)
-            return hiding, result, choices, parts
-
-        def n_bytes() -> int:
-            return (2 * self._n_hosted + 7) * math.prod(shape) * dtype.itemsize
-
-        return TruncationMasks(*self._take(("truncation", shape, drop), make, n_bytes))
-
-    def _zero_share(self, shape: tuple[int, ...]) -> Array:
-        """Return shares of 0, (parties, *shape).
-
-        Party i adds the word that it has in common with the next party, and subtracts the one in
-        common with the party before.
-        """
-        dtype = word_dtype(self.modulus)
-
-        def make(n: int) -> tuple[Array, ...]:
-            keys = range(self._first - 1, self._first + self._n_hosted)
-            words = [
-                self._draw(self.backend.empty((n, *shape), dtype), i % 3, (i + 1) % 3, "zero")
-                for i in (keys if self._n_hosted < 3 else keys[1:])
-            ]
-            zero = self.backend.empty((n, self._n_hosted, *shape), dtype)
-            for row in range(self._n_hosted):
-                before = words[row - 1] if self._n_hosted == 3 else words[row]
-                own = words[row] if self._n_hosted == 3 else words[row + 1]
-                zero[:, row] = self.backend.sub(own, before, self.modulus)
-            return (zero,)
-
-        def n_bytes() -> int:
-            return 2 * self._n_hosted * math.prod(shape) * dtype.itemsize
-
-        (zero,) = self._take(("zero", shape), make, n_bytes)
-        return zero
-
-    def _take(
-        self, kind: Any, make: Callable[[int], tuple[Any, ...]], n_bytes: Callable[[], int]
-    ) -> Any:
-        """Return the next masks of a kind; see `Pool.take`."""
-        self._keys.check_process()  # a forked child must not take what its parent takes too
-        return self._pool.take(kind, make, n_bytes)
-
     def _by_pair(
         self, function: Callable[[Array], Array], x: Array, shape: tuple[int, ...]
     ) -> Array:
@@ -357,9 +258,9 @@ class Replicated(Scheme):
         result = self.backend.empty((self._n_hosted + 1, *shape), x.dtype)
         fresh = {}
         for party, word in ((0, 0), (1, 2)):
-            rows = self._rows(word)
+            rows = self._pairwise.rows(word)
             if rows:
-                fresh[party] = self._draw(result[rows[0], ...], party, DEALER, "result")
+                fresh[party] = self._pairwise.draw(result[rows[0], ...], party, DEALER, "result")
                 for row in rows[1:]:
                     result[row] = result[rows[0]]
         if not pair:
@@ -382,34 +283,8 @@ class Replicated(Scheme):
         kept = [words[(self._first + row) % 3] for row in range(self._n_hosted + 1)]
         return self.backend.xp.stack(kept)
 
-    def _rows(self, word: int) -> list[int]:
-        """Return the rows of a stack that keep a word."""
-        return [row for row in range(self._n_hosted + 1) if (self._first + row) % 3 == word]
 
-    def _hosts(self, *parties: int) -> bool:
-        """Tell whether one of the parties is hosted here."""
-        return any(party in self._channel.parties for party in parties)
-
-    def _draw(self, target: Array, first: int, second: int, purpose: str) -> Array:
-        """Fill an array with uniform words of a key that two parties have in common.
-
-        Where neither is hosted here nobody knows the words, and nobody uses the zeros instead.
-        """
-        if not self._hosts(first, second):
-            target[...] = 0
-        elif target.flags.c_contiguous:
-            self._prg(first, second, purpose).uniform(target.shape, self.modulus, out=target)
-        else:
-            target[...] = self._prg(first, second, purpose).uniform(target.shape, self.modulus)
-        return target
-
-    def _prg(self, first: int, second: int, purpose: str) -> Prg:
-        label = f"{first},{second}/{purpose}"
-        if label not in self._prgs:
-            self._prgs[label] = self._keys.prg(label, self.backend)
-        return self._prgs[label]
-
-
+@lru_cache(maxsize=1024)
 def _product_shape(operation: Operation, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
     if operation == "mul":
         return np.broadcast_shapes(x, y)
