@@ -106,7 +106,7 @@ def test_json_is_one_object_that_tells_the_whole_run(options, parties, protocol,
         "replicated": 3 + 4 * 250 + 9 * 5 + 3,
     }
     assert result["rounds"] == rounds[protocol]
-    assert (result["dealer_bytes"] > 0) == (protocol == "additive")
+    assert (result["dealer_bytes"] > 0) == (protocol != "plain")
     assert (result["bytes_sent"] > 0) == (protocol != "plain")
 
 
@@ -382,7 +382,10 @@ def test_bench_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["abacus"], "suite must be one of bits, crossover, crypten, elementwise, matmul"),
+        (
+            ["abacus"],
+            "suite must be one of bits, comparison, crossover, crypten, elementwise, matmul",
+        ),
         (["--device", "abacus"], "got 'abacus'"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available: "),
     ],
