@@ -197,6 +197,19 @@ class Ordering(Layout):
         x, y = self._aligned(other, function)
         return x._stack_as(y.ndim), y._stack_as(x.ndim)
 
+    def _refined(self: Self, *publics: Any) -> Self:
+        """Return self, with the session's fraction bits where a public real needs more than it has.
+
+        So that 0/1 tensors take part in arithmetic with reals. Cost: none.
+        """
+        wanted = self.session.frac_bits
+        if self.frac_bits < wanted:
+            for public in publics:
+                scaled = np.ldexp(as_reals(public, "arithmetic", "operand"), self.frac_bits)
+                if not np.array_equal(scaled, np.rint(scaled)):
+                    return self._shifted(wanted)
+        return self
+
     def _constant(self: Self, public: Any, frac_bits: int, function: str) -> Self:
         """Return public reals as a trivial sharing."""
         words = self._encoded(public, frac_bits, function)

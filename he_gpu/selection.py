@@ -179,7 +179,7 @@ class Selection(Ordering):
                 slides over.
 
         Cost: ceil(log2 height) + ceil(log2 width) calls of the scheme's `positive_part` one after
-            another; the width first.
+            another; the width first. Padding beyond a length costs as much as the length.
         """
         self.session.check_open("max_pool2d")
         if self.ndim < 2:
@@ -246,6 +246,9 @@ class Selection(Ordering):
         """Wrap a stack that has the fraction bits to which self and other are aligned."""
         finer = max(self.frac_bits, other.frac_bits if isinstance(other, Ordering) else 0)
         return type(self)(self.session, stack, finer)
+
+
+Selection._functions = frozenset(name for name in vars(Selection) if not name.startswith("_"))
 
 
 def choose(condition: Any, x: Any, y: Any) -> Any:

@@ -43,7 +43,12 @@ class SecretTensor(Selection):
     # Sums
 
     def __add__(self, other: Any) -> SecretTensor:
-        """Cost: none. Leaks: nothing."""
+        """Return the sum, with the more fraction bits of two secrets.
+
+        Error: none with a secret. A public number is rounded to the tensor's fraction bits, or to
+            the session's where the tensor has fewer and the number needs them.
+        Cost: none.
+        """
         return self._sum(other, "add")
 
     __radd__ = __add__
@@ -88,6 +93,7 @@ class SecretTensor(Selection):
         Error: one unit of 2**-frac_bits, and 2**-24 relative unless count is a power of two.
         Cost: as multiplication by a public number.
         """
+        self.session.check_open("mean")
         axes = self._axes(range(self.ndim) if axis is None else axis, "mean")
         count = int(np.prod([self.shape[axis] for axis in axes]))
         if count == 0:
@@ -100,7 +106,8 @@ class SecretTensor(Selection):
         """Return the elementwise product.
 
         By a public number: exact for integers; others have 24 significant bits of the largest (12
-        modulo 2**32) and share one truncation. By a secret: at the session's frac_bits.
+        modulo 2**32) and share one truncation to the fraction bits of self or of the session,
+        whichever are more. By a secret: at the session's frac_bits.
 
         Range: by a secret, |x y| < 2**(k - 2 - both frac_bits). By a public integer, |x y| <
         2**(k - 2 - frac_bits). By another public number, |x| < 2**(k - 26 - frac_bits), so below
@@ -117,8 +124,10 @@ class SecretTensor(Selection):
             return self._product("mul", other, None)
         factor = self._factor(other, "mul")
         x, public = self._broadcast(factor.mantissa, "mul")
-        drop = self._drop(self.frac_bits + factor.shift, self.frac_bits, "mul")
-        return self._like(self.session.scheme.mul_public(x, public, drop))
+        product_bits = self.frac_bits + factor.shift
+        drop = self._drop(product_bits, None, "mul", self._finest)
+        stack = self.session.scheme.mul_public(x, public, drop)
+        return SecretTensor(self.session, stack, product_bits - drop)
 
     __rmul__ = __mul__
 
@@ -272,6 +281,11 @@ class SecretTensor(Selection):
         self._check_broadcast(public.shape, function)
         return self._stack_as(public.ndim), self.session.backend.asarray(public)
 
+    @property
+    def _finest(self) -> int:
+        """Fraction bits that a product with public reals keeps: its own, or more of the session."""
+        return max(self.frac_bits, self.session.frac_bits)
+
     def _sum(self, other: Any, operation: str) -> SecretTensor:
         session, scheme = self.session, self.session.scheme
         session.check_open(operation)
@@ -280,14 +294,15 @@ class SecretTensor(Selection):
             combine = scheme.add if operation == "add" else scheme.sub
             return x._like(combine(x._stack_as(y.ndim), y._stack_as(x.ndim)))
         reals = as_reals(other, operation, "operand")
-        limit = word_bits(session.modulus) - 2 - self.frac_bits
+        x = self._refined(reals)
+        limit = word_bits(session.modulus) - 2 - x.frac_bits
         signed = reals if operation == "add" else -reals
-        words = encode(signed, self.frac_bits, limit, session.modulus, operation, "operand")
-        x_stack, public = self._broadcast(words, operation)
-        shape = self._check_broadcast(words.shape, operation)
+        words = encode(signed, x.frac_bits, limit, session.modulus, operation, "operand")
+        x_stack, public = x._broadcast(words, operation)
+        shape = x._check_broadcast(words.shape, operation)
         if shape != x_stack.shape[1:]:
             x_stack = session.backend.xp.broadcast_to(x_stack, (x_stack.shape[0], *shape))
-        return self._like(scheme.add_public(x_stack, public))
+        return x._like(scheme.add_public(x_stack, public))
 
     def _product(
         self, operation: Operation, other: SecretTensor, frac_bits: int | None
@@ -328,7 +343,7 @@ class SecretTensor(Selection):
         if side == "left":
             shapes = shapes[0][::-1], shapes[1][::-1]
         _check_matmul(*shapes[0], *shapes[1])
-        drop = self._drop(self.frac_bits + factor.shift, frac_bits, "matmul", self.frac_bits)
+        drop = self._drop(self.frac_bits + factor.shift, frac_bits, "matmul", self._finest)
         stack, words = x._stack_as(public.ndim), self.session.backend.asarray(public)
         pair = (stack, words) if side == "right" else (words, stack)
         product = self.session.scheme.matmul_public(*pair)

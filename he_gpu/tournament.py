@@ -143,6 +143,9 @@ def windows(
         Stack (rows, kernel, ..., n_windows, ...).
     """
     xp, n = session.backend.xp, stack.shape[axis]
+    spare = max(0, padding - n)  # a window that reaches past n rows before reaches the last behind
+    padding, kernel = padding - spare, kernel - 2 * spare
+    stride = min(stride, n + 2 * padding)  # one window either way, and no word overflows
     starts = np.arange((n + 2 * padding - kernel) // stride + 1) * stride - padding
     at = [xp.asarray(np.clip(starts + offset, 0, n - 1)) for offset in range(kernel)]
     return xp.stack([xp.take(stack, index, axis=axis) for index in at], axis=1)

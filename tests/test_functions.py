@@ -482,3 +482,65 @@ def test_types_that_are_refused(X, call, message):
     with pytest.raises(TypeError, match=message) as caught:
         call(X)
     assert isinstance(caught.value, he.errors.HeGpuError)
+
+
+def test_numpys_functions_name_those_of_he_gpu(X):
+    for name in ("argmax", "argmin", "clip", "max", "min", "sort"):
+        arguments = (0, 1) if name == "clip" else ()
+        with pytest.raises(he.errors.ArgumentTypeError, match=rf"he_gpu\.{name}, or reveal") as e:
+            getattr(np, name)(X, *arguments)
+        assert str(e.value).startswith(f"numpy.{name}: ")
+    with pytest.raises(he.errors.ArgumentTypeError, match=r"numpy\.amax: .* he_gpu\.max"):
+        np.amax(X)
+    with pytest.raises(he.errors.ArgumentTypeError, match=r"he_gpu\.where"):
+        np.where(X > 1, 1, 0)
+    for call in (np.sum, np.mean, lambda X: np.reshape(X, (3, 2))):
+        with pytest.raises(he.errors.ArgumentTypeError, match=r"method (sum|mean|reshape), or rev"):
+            call(X)
+    for call in (
+        np.std,
+        np.linalg.norm,
+        np.copy,
+        np.cumsum,
+        lambda X: np.concatenate([X, X]),
+        lambda X: np.dot(np.ones(2), X),
+        lambda X: np.sum(np.ones(3), out=X[0]),
+    ):
+        with pytest.raises(he.errors.ArgumentTypeError, match=r"numpy.*reveal\(\) it first"):
+            call(X)
+    with pytest.raises(he.errors.SecretAccessError, match=r"numpy\.linalg\.norm"):
+        np.linalg.norm(X)
+
+
+def test_every_function_has_its_method(X):
+    assert type(X)._functions == set(he.functions.__all__)
+
+
+def test_numpys_functions_of_shape_know_secrets(X):
+    assert (np.shape(X), np.ndim(X), np.size(X), np.size(X, axis=1)) == ((2, 3), 2, 6, 3)
+    exact(np.transpose(X), np.arange(6.0).reshape(2, 3).T)
+    exact(np.transpose(X, axes=(1, 0)), np.arange(6.0).reshape(2, 3).T)
+
+
+@pytest.mark.parametrize("stride", [2**70, (2**64, 2**63), (2**63 - 1, 1)])
+def test_strides_beyond_every_window(X, stride):
+    x = np.arange(6.0).reshape(2, 3)
+    near = tuple(min(number, 100) for number in np.broadcast_to(np.array(stride, object), 2))
+    exact(he.max_pool2d(X, 2, stride), pool(x, 2, near))
+    exact(he.max_pool2d(X, 2, stride, 1), pool(x, 2, near, 1))
+
+
+@pytest.mark.parametrize(("kernel", "padding"), [(8, 4), (9, 4), (10, 4), (7, 3), (8, 3)])
+def test_padding_beyond_the_length(X, kernel, padding):
+    x = np.arange(6.0).reshape(2, 3)
+    exact(he.max_pool2d(X, kernel, 1, padding), pool(x, kernel, 1, padding))
+    exact(he.max_pool2d(X, kernel, 2, padding), pool(x, kernel, 2, padding))
+    exact(he.max_pool2d(X, 2**70 + kernel, 1, 2**69 + padding), pool(x, kernel, 1, padding))
+
+
+def test_a_masked_matrix_of_a_closed_session_is_not_transposed():
+    session = he.Session(device="cpu", seed=1)
+    masked = session.share(np.ones((2, 2))).masked()
+    session.close()
+    with pytest.raises(he.errors.SessionClosedError, match=r"^T: the session is closed"):
+        _ = masked.T

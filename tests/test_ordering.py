@@ -314,3 +314,20 @@ def test_thresholds_lie_on_the_grid_where_fractions_say():
                 scaled = Fraction(value) * 2**frac_bits
                 assert int(floor) == max(-most, min(most, scaled.__floor__()))
                 assert bool(inside) == (scaled.denominator == 1 and abs(scaled) < most)
+
+
+def test_integers_against_more_fraction_bits_than_the_word_has(compare):
+    with he.Session(device="cpu", seed=1) as s:
+        x = s.share([2.0**-10, -(2.0**-10), 0.0]).reshape(3, 1).with_frac_bits(40)
+        z = x.matmul(s.share([[2.0**-10]]).with_frac_bits(40), frac_bits=80)
+        for t in (3, -3, 0, [1, 0, -1], 2**70, np.uint64(2**63)):
+            exact(compare(z, t), compare(z.reveal(), np.asarray(t, np.float64)), 0)
+
+
+def test_lists_of_integers_beyond_float64_are_not_rounded(compare):
+    with he.Session(frac_bits=0, device="cpu", seed=1) as s:
+        x = s.share(-(2.0**53)) - 1
+        for t in ([2**63, -(2**53 + 1)], (2**63, -(2**53)), [np.uint64(2**63), np.int64(-(2**53))],
+                  [[2**63, -(2**53 + 2)]], [np.uint64(2**63), -(2**53 + 1), True]):  # fmt: skip
+            expected = compare(-(2**53) - 1, np.array(t, dtype=object))
+            exact(compare(x, t), expected.astype(bool), 0)

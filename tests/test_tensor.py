@@ -955,3 +955,24 @@ def test_fraction_bits_that_leave_no_room_are_refused(additive):
     with pytest.raises(ValueError, match=r"with_frac_bits: frac_bits must be in \[0, 62\)"):
         x.with_frac_bits(62)
     assert x.scaled(1e-9, 30).frac_bits == 30
+
+
+@pytest.mark.parametrize("protocol", he.session.PROTOCOLS)
+def test_bits_take_part_in_arithmetic_with_reals(protocol):
+    """A comparison has no fraction bits; what it is multiplied with or added to keeps its own."""
+    with he.Session(protocol, device="cpu", seed=1) as s:
+        bits = s.share([1.0, 0.0, 1.0, 1.0]) > 0.5
+        plain = np.array([1.0, 0.0, 1.0, 1.0])
+        assert bits.frac_bits == 0
+        unit = 2.0**-s.frac_bits
+        assert bits.mean().reveal() == 0.75
+        assert ((bits * 0.5).reveal() == plain * 0.5).all()
+        assert ((bits - 0.5).reveal() == plain - 0.5).all()
+        assert ((0.25 + bits).reveal() == plain + 0.25).all()
+        assert abs((bits / 3).reveal() - plain / 3).max() <= 2 * unit
+        weights = np.array([0.5, 0.25, 0.1, 0.3])
+        assert abs((bits @ weights).reveal() - plain @ weights) <= 2 * unit
+        assert abs((weights @ bits).reveal() - plain @ weights) <= 2 * unit
+        assert (bits * 3).frac_bits == (bits + 2).frac_bits == 0
+        fine = s.share(1.0).with_frac_bits(24)
+        assert (fine * 0.3).frac_bits == 24

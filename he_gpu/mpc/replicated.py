@@ -240,8 +240,10 @@ class Replicated(Scheme):
         from_first = own[0] if own[0] is not None else received[0]
         from_second = own[1] if own[1] is not None else received[1]
         opened = self.backend.add(from_first, from_second, self.modulus)
-        if len(pair) == 1:
-            parts = received[2][:, None] if 1 in pair else parts[:, :1]
+        if self._n_hosted < 3:  # party 0 makes its part, party 1 takes what it was dealt
+            rows = [parts[:, 0]] if 0 in pair else []
+            rows += [received[2]] if 1 in pair else []
+            parts = self.backend.xp.stack(rows, axis=1)
         partial = self.backend.choose_truncation(opened, parts, drop, int(0 in pair))
         (word,) = self._pair_channel.exchange([partial], self.modulus)
         result[(1 - self._first) % 3] = word

@@ -20,7 +20,8 @@ def on_grid(values: Any, frac_bits: int, modulus: int, function: str) -> tuple[A
     """Return where public reals t lie among the multiples of 2**-frac_bits.
 
     Args:
-        values: integers of any size, and floats with infinities; nothing is rounded to float64.
+        values: integers of any size, and floats with infinities; nothing is rounded to float64, but
+            the integers of a list that holds floats too.
         frac_bits: fraction bits of the encoding.
         modulus: 2**64 or 2**32.
         function: name for the message.
@@ -36,6 +37,10 @@ def on_grid(values: Any, frac_bits: int, modulus: int, function: str) -> tuple[A
     bits = word_bits(modulus) - 2
     array = _numbers(values, function)
     if array.dtype.kind != "f":
+        if frac_bits > bits:  # every integer but 0 lies beyond
+            most = np.int64(2**bits)
+            zero = np.asarray(array == 0, np.bool_)
+            return np.where(zero, 0, np.where(array > 0, most, -most)), zero
         end = 2 ** (bits - frac_bits)
         inside = np.asarray((array < end) & (array > -end), np.bool_)
         integers = np.where(inside, array, np.where(array > 0, end, -end)).astype(np.int64)
@@ -53,6 +58,10 @@ def _numbers(values: Any, function: str) -> Array:
     """Return reals as they are: floats, or integers of Python's."""
     if not isinstance(values, np.ma.MaskedArray):
         with suppress(ValueError):
+            if isinstance(values, list | tuple):  # of which NumPy may make floats
+                array = np.array(values, dtype=object)
+                if array.size and _holds_integers(array):
+                    return array
             array = np.asarray(to_host(values))
             if array.dtype.kind == "f":
                 return array
@@ -60,6 +69,10 @@ def _numbers(values: Any, function: str) -> Array:
                 return np.minimum(array, np.uint64(2**63 - 1)).astype(np.int64)
             if array.dtype.kind in "iub":
                 return array.astype(np.int64)
-            if array.dtype == object and all(isinstance(value, int) for value in array.flat):
+            if array.dtype == object and _holds_integers(array):
                 return array
     return as_reals(values, function, "operand")  # which says what is wrong
+
+
+def _holds_integers(array: Array) -> bool:
+    return all(isinstance(value, int | np.integer | np.bool_) for value in array.flat)

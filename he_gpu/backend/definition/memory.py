@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a garbage collection may give back within give or take
-        self._free: dict[int, list[Array]] = {}
+        self._free: OrderedDict[int, list[Array]] = OrderedDict()
         self._n_bytes = 0
 
     def take(self, n_bytes: int) -> Array:
@@ -38,40 +39,45 @@ class _Blocks:
         return np.empty(n_bytes, np.uint8)
 
     def give(self, block: Array) -> None:
+        if block.nbytes > LARGEST_SUM:
+            return
         with self._lock:
-            if self._n_bytes + block.nbytes <= LARGEST_SUM:
-                self._n_bytes += block.nbytes
-                self._free.setdefault(block.nbytes, []).append(block)
+            # The sizes stand in the order in which they were last given back.
+            self._free[block.nbytes] = [*self._free.pop(block.nbytes, []), block]
+            self._n_bytes += block.nbytes
+            while self._n_bytes > LARGEST_SUM and self._free:
+                size, blocks = self._free.popitem(last=False)
+                self._n_bytes -= size * len(blocks)
+
+
+_blocks = _Blocks()
 
 
 class _Lease:
     """Owns a block for as long as an array or a view of it lives."""
 
-    __slots__ = ("__array_interface__", "_block", "_blocks")
+    __slots__ = ("__array_interface__", "_block")
 
-    def __init__(self, blocks: _Blocks, shape: tuple[int, ...], dtype: np.dtype[Any]):
-        self._blocks = blocks
-        self._block = blocks.take(math.prod(shape) * dtype.itemsize)
+    def __init__(self, block: Array, shape: tuple[int, ...], dtype: np.dtype[Any]):
+        self._block = block
         self.__array_interface__ = {
-            "data": self._block.__array_interface__["data"],
+            "data": block.__array_interface__["data"],
             "shape": shape,
             "typestr": dtype.str,
             "version": 3,
         }
 
     def __del__(self) -> None:
-        self._blocks.give(self._block)
-
-
-_blocks = _Blocks()
+        _blocks.give(self._block)
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> Array:
     """Return an uninitialised array, as ``numpy.empty`` does."""
     dtype = np.dtype(dtype)
-    if math.prod(shape) * dtype.itemsize < SMALLEST:
+    n_bytes = math.prod(shape) * dtype.itemsize
+    if n_bytes < SMALLEST:
         return np.empty(shape, dtype)
-    return np.asarray(_Lease(_blocks, shape, dtype))
+    return np.asarray(_Lease(_blocks.take(n_bytes), shape, dtype))
 
 
 def room_for(a: Array, b: Array) -> Array | None:

@@ -1,0 +1,78 @@
+"""The pool of NumPy's memory: blocks come back when nobody uses them, and not before."""
+
+import gc
+import warnings
+
+import numpy as np
+import pytest
+
+from he_gpu.backend.definition import memory
+
+LARGE = memory.SMALLEST // 8
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """A pool that nobody else has used."""
+    pool = memory._Blocks()
+    monkeypatch.setattr(memory, "_blocks", pool)
+    return pool
+
+
+def kept(pool):
+    return {size: len(found) for size, found in pool._free.items()}
+
+
+def test_a_block_serves_again_once_its_last_view_is_gone(blocks):
+    array = memory.empty((2, LARGE), np.uint64)
+    array[...] = 7
+    view = array.reshape(-1)[3:]
+    del array
+    gc.collect()
+    assert kept(blocks) == {}
+    other = memory.empty((2, LARGE), np.uint64)
+    other[...] = 1
+    assert (view == 7).all()
+    address = view.__array_interface__["data"][0] - 3 * 8
+    del view
+    gc.collect()
+    assert kept(blocks) == {16 * LARGE: 1}
+    again = memory.empty((LARGE, 2), np.uint64)
+    assert again.__array_interface__["data"][0] == address
+    assert again.shape == (LARGE, 2)
+    assert again.flags.c_contiguous
+    assert again.flags.writeable
+
+
+def test_small_arrays_and_other_types(blocks):
+    assert memory.empty((), np.uint32).shape == ()
+    assert memory.empty((0, 5), np.uint64).size == 0
+    assert memory.empty((LARGE, 4), np.uint32).dtype == np.uint32
+    assert memory.empty((LARGE - 1,), np.uint64).base is None
+
+
+def test_old_sizes_make_room_for_new_ones(blocks, monkeypatch):
+    monkeypatch.setattr(memory, "LARGEST_SUM", 40 * LARGE)
+    for n in (LARGE, LARGE + 1, LARGE + 2, LARGE + 3, LARGE + 4):
+        memory.empty((n,), np.uint64)
+    gc.collect()
+    assert sum(size * n for size, n in kept(blocks).items()) <= 40 * LARGE
+    assert 8 * (LARGE + 4) in kept(blocks)
+    assert 8 * LARGE not in kept(blocks)
+    memory.empty((6 * LARGE,), np.uint64)  # more than may be kept at all
+    gc.collect()
+    assert 48 * LARGE not in kept(blocks)
+
+
+def test_what_cannot_be_had_leaves_nothing_behind(blocks):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(MemoryError):
+            memory.empty((2**50,), np.uint64)
+        gc.collect()
+
+
+def test_room_for_a_result():
+    small, large = np.zeros(3, np.uint64), np.zeros(LARGE, np.uint64)
+    assert memory.room_for(small, small) is None
+    assert memory.room_for(large[:, None], small).shape == (LARGE, 3)
