@@ -223,3 +223,28 @@ def _is_basic(part: Any) -> bool:
     if isinstance(part, bool):  # NumPy takes it for a mask
         return False
     return part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
+
+
+def check_matmul(
+    left: tuple[int, ...], right: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]
+) -> None:
+    """Refuse shapes (as given, and as matrices) that have no matrix product."""
+    if not left or not right:
+        raise ArgumentValueError("matmul: operands must have at least one axis, got a 0-d")
+    if a[-1] != b[-2]:
+        raise ArgumentValueError(f"matmul: inner dimensions differ, got shapes {left} and {right}")
+    if a[:-2] == b[:-2]:
+        return
+    try:
+        np.broadcast_shapes(a[:-2], b[:-2])
+    except ValueError:
+        raise ArgumentValueError(
+            f"matmul: batch axes do not broadcast, got shapes {left} and {right}"
+        ) from None
+
+
+def without_vector_axes(stack: Array, left_ndim: int, right_ndim: int) -> Array:
+    """Drop the axes that vectors were given to become matrices."""
+    if left_ndim == 1:
+        stack = stack[..., 0, :]
+    return stack[..., 0] if right_ndim == 1 else stack

@@ -98,6 +98,7 @@ class Selection(Ordering):
             return self._larger(low, "clip")._smaller(high, "clip")
         lower, upper = as_reals(low, "clip", "low"), as_reals(high, "clip", "high")
         _common_shape("clip", self.shape, lower.shape, upper.shape)
+        self = self._refined(lower, upper)
         bounds = np.broadcast_arrays(np.minimum(lower, upper), upper)
         (x, bottom), (x, top) = (self._stacks(bound, "clip") for bound in bounds)
         session, scheme = self.session, self.session.scheme
@@ -231,6 +232,7 @@ class Selection(Ordering):
     def _larger(self: Self, other: Any, function: str) -> Self:
         """Return y + max(x - y, 0)."""
         self.session.check_open(function)
+        self = self if isinstance(other, Ordering) else self._refined(other)
         scheme, (x, y) = self.session.scheme, self._stacks(other, function)
         stack = scheme.add(y, scheme.positive_part(difference(self.session, x, y)))
         return self._aligned_with(stack, other)
@@ -238,6 +240,7 @@ class Selection(Ordering):
     def _smaller(self: Self, other: Any, function: str) -> Self:
         """Return x - max(x - y, 0)."""
         self.session.check_open(function)
+        self = self if isinstance(other, Ordering) else self._refined(other)
         scheme, (x, y) = self.session.scheme, self._stacks(other, function)
         stack = scheme.sub(x, scheme.positive_part(difference(self.session, x, y)))
         return self._aligned_with(stack, other)
@@ -262,6 +265,10 @@ def choose(condition: Any, x: Any, y: Any) -> Any:
         condition._check_bits("where: condition")
     else:
         condition = as_reals(condition, "where", "condition") != 0
+    if isinstance(x, Selection) and not isinstance(y, Selection):
+        x = x._refined(y)
+    elif isinstance(y, Selection) and not isinstance(x, Selection):
+        y = y._refined(x)
     frac_bits = [value.frac_bits for value in (x, y) if isinstance(value, Selection)]
     fine = max(frac_bits, default=session.frac_bits)
     one, other = (

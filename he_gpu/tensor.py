@@ -12,7 +12,7 @@ import numpy as np
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
-from he_gpu.layout import check_integer
+from he_gpu.layout import check_integer, check_matmul, without_vector_axes
 from he_gpu.mpc import Masked
 from he_gpu.mpc.scheme import Operation
 from he_gpu.ring.fixedpoint import Factor, as_reals, decode, encode, encode_factor, word_bits
@@ -312,14 +312,14 @@ class SecretTensor(Selection):
         x, y = self, other
         if operation == "matmul":
             x, y = x._as_matrix("left"), y._as_matrix("right")
-            _check_matmul(self.shape, other.shape, x.shape, y.shape)
+            check_matmul(self.shape, other.shape, x.shape, y.shape)
         else:
             self._check_broadcast(other.shape, operation)
         drop = self._drop(x.frac_bits + y.frac_bits, frac_bits, operation)
         left, right = x._operand_as(y.ndim), y._operand_as(x.ndim)
         stack = self.session.scheme.product(operation, left, right, drop)
         if operation == "matmul":
-            stack = _without_vector_axes(stack, self.ndim, other.ndim)
+            stack = without_vector_axes(stack, self.ndim, other.ndim)
         return SecretTensor(self.session, stack, x.frac_bits + y.frac_bits - drop)
 
     def _as_matrix(self, side: str) -> SecretTensor:
@@ -342,13 +342,13 @@ class SecretTensor(Selection):
         shapes = (self.shape, factor.mantissa.shape), (x.shape, public.shape)
         if side == "left":
             shapes = shapes[0][::-1], shapes[1][::-1]
-        _check_matmul(*shapes[0], *shapes[1])
+        check_matmul(*shapes[0], *shapes[1])
         drop = self._drop(self.frac_bits + factor.shift, frac_bits, "matmul", self._finest)
         stack, words = x._stack_as(public.ndim), self.session.backend.asarray(public)
         pair = (stack, words) if side == "right" else (words, stack)
         product = self.session.scheme.matmul_public(*pair)
         ndims = (self.ndim, factor.mantissa.ndim)
-        product = _without_vector_axes(product, *(ndims if side == "right" else ndims[::-1]))
+        product = without_vector_axes(product, *(ndims if side == "right" else ndims[::-1]))
         return self._rescale(product, factor.shift, drop)
 
     def _drop(
@@ -381,28 +381,3 @@ def _check_room(frac_bits: int, modulus: int, function: str) -> None:
     limit = word_bits(modulus) - 2
     if not 0 <= frac_bits < limit:
         raise ArgumentValueError(f"{function}: frac_bits must be in [0, {limit}), got {frac_bits}")
-
-
-def _check_matmul(
-    left: tuple[int, ...], right: tuple[int, ...], a: tuple[int, ...], b: tuple[int, ...]
-) -> None:
-    """Refuse shapes (as given, and as matrices) that have no matrix product."""
-    if not left or not right:
-        raise ArgumentValueError("matmul: operands must have at least one axis, got a 0-d")
-    if a[-1] != b[-2]:
-        raise ArgumentValueError(f"matmul: inner dimensions differ, got shapes {left} and {right}")
-    if a[:-2] == b[:-2]:
-        return
-    try:
-        np.broadcast_shapes(a[:-2], b[:-2])
-    except ValueError:
-        raise ArgumentValueError(
-            f"matmul: batch axes do not broadcast, got shapes {left} and {right}"
-        ) from None
-
-
-def _without_vector_axes(stack: Array, left_ndim: int, right_ndim: int) -> Array:
-    """Drop the axes that vectors were given to become matrices."""
-    if left_ndim == 1:
-        stack = stack[..., 0, :]
-    return stack[..., 0] if right_ndim == 1 else stack

@@ -976,3 +976,7 @@ def test_bits_take_part_in_arithmetic_with_reals(protocol):
         assert (bits * 3).frac_bits == (bits + 2).frac_bits == 0
         fine = s.share(1.0).with_frac_bits(24)
         assert (fine * 0.3).frac_bits == 24
+        assert (bits.maximum(0.5).reveal() == np.maximum(plain, 0.5)).all()
+        assert (he.minimum(0.5, bits).reveal() == np.minimum(plain, 0.5)).all()
+        assert (bits.clip(0.25, 0.75).reveal() == np.clip(plain, 0.25, 0.75)).all()
+        assert (he.where(bits, bits, 0.5).reveal() == np.where(plain, plain, 0.5)).all()
