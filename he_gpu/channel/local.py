@@ -52,8 +52,11 @@ class LocalChannel:
         Cost: 1 round; each party sends its words to the n - 1 others.
         """
         self.rounds += 1
-        n_bytes = sum(partial.nbytes for partial in partials) * (self.n_parties - 1)
-        self.sent = [n + n_bytes for n in self.sent]
+        n_bytes = 0
+        for partial in partials:
+            n_bytes += partial.nbytes * (self.n_parties - 1)
+        for party in self.parties:
+            self.sent[party] += n_bytes
         return partials
 
     def transfer(self, messages: Sequence[Message]) -> list[Any]:

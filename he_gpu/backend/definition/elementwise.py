@@ -12,6 +12,8 @@ import numpy as np
 from he_gpu.backend.definition.memory import room_for
 from he_gpu.backend.definition.words import RING_32, Array, reciprocal, wraps
 
+SMALL = 2**14
+"""Words of an operand from which on a sum takes pooled memory."""
 _LOW_HALF = np.uint64(2**32 - 1)
 _HALF_BITS = np.uint64(32)
 _ONE = np.uint64(1)
@@ -20,7 +22,9 @@ _ONE = np.uint64(1)
 def add(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(a + b) mod modulus``."""
     if wraps(modulus):
-        return np.add(a, b, out=room_for(a, b) if out is None else out)
+        if out is None and a.size > SMALL:
+            out = room_for(a, b)
+        return np.add(a, b, out=out)
     total = np.add(a, b, out=room_for(a, b))  # below 2^64, because both are below 2^63
     room = room_for(total, total)
     less = np.subtract(total, np.uint64(modulus), out=room)
@@ -30,7 +34,9 @@ def add(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
 def sub(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(a - b) mod modulus``."""
     if wraps(modulus):
-        return np.subtract(a, b, out=room_for(a, b) if out is None else out)
+        if out is None and a.size > SMALL:
+            out = room_for(a, b)
+        return np.subtract(a, b, out=out)
     difference = np.subtract(a, b, out=room_for(a, b))  # a negative one wraps to above 2^63
     room = room_for(difference, difference)
     more = np.add(difference, np.uint64(modulus), out=room)

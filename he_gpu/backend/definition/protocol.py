@@ -144,11 +144,17 @@ def truncate_finish(opened: Array, low: Array, top: Array, bits: int, lead: int)
         lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
     """
     constants = _constants(opened.itemsize, bits)
-    result = empty(low.shape, low.dtype)
     if opened.size <= BLOCK:
+        result = np.empty(low.shape, low.dtype)
         _finish(opened, low, top, lead, constants, result)
         return result
-    flat = opened.reshape(-1), *(x.reshape(len(x), -1) for x in (low, top, result))
+    result = empty(low.shape, low.dtype)
+    flat = (
+        opened.reshape(-1),
+        low.reshape(len(low), -1),
+        top.reshape(len(top), -1),
+        result.reshape(len(low), -1),
+    )
     for start in range(0, opened.size, BLOCK):
         d, r, b, part = (x[..., start : start + BLOCK] for x in flat)
         _finish(d, r, b, lead, constants, part)

@@ -135,10 +135,11 @@ def choose_truncation(opened: Array, parts: Array, bits: int, lead: int) -> Arra
         bits: low bits to drop, 0 < bits < k - 2.
         lead: 1 where the first party is hosted here, who adds opened / 2^bits; else 0.
     """
-    result = empty(opened.shape, opened.dtype)
     if opened.size <= BLOCK:
+        result = np.empty(opened.shape, opened.dtype)
         _choose(opened, parts, bits, lead, result)
         return result
+    result = empty(opened.shape, opened.dtype)
     flat, dealt = result.reshape(-1), parts.reshape(2, parts.shape[1], -1)
     words = opened.reshape(-1)
     for start in range(0, words.size, BLOCK):
