@@ -48,15 +48,17 @@ class PairChannel:
 
         Cost: 1 round; each of the two sends its words to the other.
         """
-        ends = self._first, self._first + 1
+        first, second = ends = self._first, self._first + 1
+        if len(self.parties) == 2:
+            both = [((first, second, words), (second, first, words)) for words in partials]
+            self._channel.transfer([message for pair in both for message in pair])
+            return partials
         messages = [
             (source, target, partial if source in self._channel.parties else None)
             for partial in partials
             for source, target in (ends, ends[::-1])
         ]
         received = self._channel.transfer(messages)
-        if len(self.parties) == 2:
-            return partials
         other = received[1 - self.parties.start :: 2]  # the first message of a pair comes from 0
         combine = np.bitwise_xor if modulus == 2 else np.add
         return [

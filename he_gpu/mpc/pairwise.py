@@ -8,7 +8,6 @@ Source: zero shares from pairwise keys as in Araki et al., CCS 2016.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from he_gpu.backend import Array, Backend, word_dtype
@@ -70,6 +69,11 @@ class Pairwise:
 
     def truncation_masks(self, shape: tuple[int, ...], drop: int) -> TruncationMasks:
         """Return masks for a truncation of words of a shape."""
+        self._keys.check_process()  # a forked child must not take what its parent takes too
+        kind = "truncation", shape, drop
+        ready = self._pool.ready(kind)
+        if ready is not None:
+            return TruncationMasks(*ready)
         xp, hosted, dtype = self._backend.xp, self._hosted, word_dtype(self._modulus)
         n_choices = 1 if 2 * drop <= 8 * dtype.itemsize else 2
 
@@ -109,7 +113,7 @@ class Pairwise:
         def n_bytes() -> int:
             return 13 * math.prod(shape) * dtype.itemsize  # the same wherever parties are
 
-        return TruncationMasks(*self._take(("truncation", shape, drop), make, n_bytes))
+        return TruncationMasks(*self._pool.take(kind, make, n_bytes))
 
     def parts(self, masks: TruncationMasks, drop: int, mask: Array | None) -> Array:
         """Return what undoes masks: with the mask that party 2 has, or without."""
@@ -142,7 +146,8 @@ class Pairwise:
         def n_bytes() -> int:
             return 6 * math.prod(shape) * dtype.itemsize
 
-        (zero,) = self._take(("zero", shape), make, n_bytes)
+        self._keys.check_process()
+        (zero,) = self._pool.take(("zero", shape), make, n_bytes)
         return zero
 
     def draw(self, target: Array, first: int, second: int, purpose: str) -> Array:
@@ -164,10 +169,3 @@ class Pairwise:
         if label not in self._prgs:
             self._prgs[label] = self._keys.prg(label, self._backend)
         return self._prgs[label]
-
-    def _take(
-        self, kind: Any, make: Callable[[int], tuple[Any, ...]], n_bytes: Callable[[], int]
-    ) -> Any:
-        """Return the next masks of a kind; see `Pool.take`."""
-        self._keys.check_process()  # a forked child must not take what its parent takes too
-        return self._pool.take(kind, make, n_bytes)

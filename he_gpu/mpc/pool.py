@@ -25,6 +25,11 @@ class Pool:
         if n_repeats == 0:
             self._items.clear()
 
+    def ready(self, kind: Hashable) -> Any:
+        """Return the fields of the next item of a kind, or None where none is left."""
+        items = self._items.get(kind)
+        return None if items is None else next(items, None)
+
     def take(
         self, kind: Hashable, make: Callable[[int], tuple[Any, ...]], n_bytes: Callable[[], int]
     ) -> Any:
@@ -35,7 +40,7 @@ class Pool:
             make: makes the fields of some items, each with the items along its first axis.
             n_bytes: how much memory one item takes.
         """
-        fields = next(self._items[kind], None) if kind in self._items else None
+        fields = self.ready(kind)
         if fields is not None:
             return fields
         if self._repeats == 1:
