@@ -7,7 +7,7 @@ import pytest
 
 import he_gpu as he
 from he_gpu.ring.fixedpoint import word_bits
-from he_gpu.tournament import layers
+from he_gpu.tensor.tournament import layers
 from tests.sessions import (
     SESSIONS,
     cost_of,

@@ -12,10 +12,10 @@ import numpy as np
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentValueError
-from he_gpu.layout import check_integer
-from he_gpu.ordering import Ordering, below, difference
 from he_gpu.ring.fixedpoint import as_reals
-from he_gpu.tournament import extreme, first_extreme, sorted_along, windows
+from he_gpu.tensor.layout import check_integer
+from he_gpu.tensor.ordering import Ordering, below, difference
+from he_gpu.tensor.tournament import extreme, first_extreme, sorted_along, windows
 
 Self = TypeVar("Self", bound="Selection")
 Axes = int | tuple[int, ...] | None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from he_gpu.backend import Array, word_dtype
-from he_gpu.ordering import below, difference
+from he_gpu.tensor.ordering import below, difference
 
 if TYPE_CHECKING:
     from he_gpu.session import Session

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from he_gpu.errors import ArgumentTypeError
-from he_gpu.selection import Axes, choose
 from he_gpu.tensor import SecretTensor
+from he_gpu.tensor.selection import Axes, choose
 
 __all__ = [
     "abs",

@@ -12,9 +12,9 @@ import numpy as np
 
 from he_gpu.backend import Array, word_dtype
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
-from he_gpu.layout import Layout
 from he_gpu.ring.fixedpoint import as_reals, encode, word_bits
 from he_gpu.ring.thresholds import on_grid
+from he_gpu.tensor.layout import Layout
 
 if TYPE_CHECKING:
     from he_gpu.session import Session

@@ -1,4 +1,4 @@
-"""Secret arrays of fixed-point reals, with NumPy's operators.
+"""Sums and products of secret arrays of fixed-point reals, with NumPy's operators.
 
 Layer: tensor, above mpc. Keeps shape and fraction bits, encodes public operands, and decides
 where to truncate; the session's scheme does the rest. Never reads a secret.
@@ -6,43 +6,34 @@ where to truncate; the session's scheme does the rest. Never reads a secret.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
-from he_gpu.layout import check_integer, check_matmul, without_vector_axes
 from he_gpu.mpc import Masked
 from he_gpu.mpc.scheme import Operation
 from he_gpu.ring.fixedpoint import Factor, as_reals, decode, encode, encode_factor, word_bits
-from he_gpu.selection import Selection
+from he_gpu.tensor.layout import check_integer, check_matmul, without_vector_axes
+from he_gpu.tensor.selection import Selection
+
+Self = TypeVar("Self", bound="Arithmetic")
 
 
-class SecretTensor(Selection):
-    """An immutable array of secret reals among the parties of one session.
+class Arithmetic(Selection):
+    """The operators of a `SecretTensor`.
 
-    Made by `Session.share` and by arithmetic. Public operands (numbers, nested lists, NumPy and
-    CuPy arrays) stand on either side of an operator. Comparisons are exact and give secret 0 and 1,
-    see `Ordering`; what is made of them, such as `relu`, `max` and `sort`, see `Selection`.
-
-    Values carry ``frac_bits`` fraction bits; with k the bits of the ring's word, every value v of
-    an encoding must satisfy |v| < 2**(k - 2 - frac_bits), and every product the same with both
-    operands' fraction bits added. Shares cannot see an overflow; a session with protocol="plain"
-    raises on one.
-
-    Attributes:
-        session: the session that holds the shares.
-        frac_bits: fraction bits of the encoding.
-        shape: of the secret array.
-        ndim: number of its axes.
+    Public operands (numbers, nested lists, NumPy and CuPy arrays) stand on either side. With k the
+    bits of the ring's word, every value v of an encoding must satisfy |v| < 2**(k - 2 - frac_bits),
+    and every product the same with both operands' fraction bits added.
     """
 
     __slots__ = ()
 
     # Sums
 
-    def __add__(self, other: Any) -> SecretTensor:
+    def __add__(self: Self, other: Any) -> Self:
         """Return the sum, with the more fraction bits of two secrets.
 
         Error: none with a secret. A public number is rounded to the tensor's fraction bits, or to
@@ -53,25 +44,23 @@ class SecretTensor(Selection):
 
     __radd__ = __add__
 
-    def __sub__(self, other: Any) -> SecretTensor:
+    def __sub__(self: Self, other: Any) -> Self:
         """Cost: none. Leaks: nothing."""
         return self._sum(other, "sub")
 
-    def __rsub__(self, other: Any) -> SecretTensor:
+    def __rsub__(self: Self, other: Any) -> Self:
         """Cost: none. Leaks: nothing."""
         return (-self)._sum(other, "add")
 
-    def __neg__(self) -> SecretTensor:
+    def __neg__(self: Self) -> Self:
         self.session.check_open("neg")
         return self._like(self.session.scheme.neg(self._stack))
 
-    def __pos__(self) -> SecretTensor:
+    def __pos__(self: Self) -> Self:
         self.session.check_open("pos")
         return self
 
-    def sum(
-        self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
-    ) -> SecretTensor:
+    def sum(self: Self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Self:
         """Return the sum over axes, over all by default. Cost: none."""
         self.session.check_open("sum")
         axes = self._axes(range(self.ndim) if axis is None else axis, "sum")
@@ -80,9 +69,7 @@ class SecretTensor(Selection):
         stack = self.session.scheme.sum(self._stack, tuple(axis + 1 for axis in axes), keepdims)
         return self._like(stack)
 
-    def mean(
-        self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False
-    ) -> SecretTensor:
+    def mean(self: Self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Self:
         """Return the mean over axes: the sum times 1 / count.
 
         Raises:
@@ -102,7 +89,7 @@ class SecretTensor(Selection):
 
     # Products
 
-    def __mul__(self, other: Any) -> SecretTensor:
+    def __mul__(self: Self, other: Any) -> Self:
         """Return the elementwise product.
 
         By a public number: exact for integers; others have 24 significant bits of the largest (12
@@ -120,23 +107,23 @@ class SecretTensor(Selection):
         Leaks: nothing.
         """
         self.session.check_open("mul")
-        if isinstance(other, SecretTensor):
+        if isinstance(other, Arithmetic):
             return self._product("mul", other, None)
         factor = self._factor(other, "mul")
         x, public = self._broadcast(factor.mantissa, "mul")
         product_bits = self.frac_bits + factor.shift
         drop = self._drop(product_bits, None, "mul", self._finest)
         stack = self.session.scheme.mul_public(x, public, drop)
-        return SecretTensor(self.session, stack, product_bits - drop)
+        return type(self)(self.session, stack, product_bits - drop)
 
     __rmul__ = __mul__
 
-    def __truediv__(self, other: Any) -> SecretTensor:
+    def __truediv__(self: Self, other: Any) -> Self:
         """Return self divided by a public number or array.
 
         Range, Error, Cost: as multiplication by the inverse, see `__mul__`.
         """
-        if isinstance(other, SecretTensor):
+        if isinstance(other, Arithmetic):
             raise ArgumentTypeError("division by a secret is not supported; reveal() the divisor")
         divisor = as_reals(other, "division", "divisor")
         if not divisor.all():
@@ -145,15 +132,15 @@ class SecretTensor(Selection):
             inverse = 1.0 / divisor
         return self.__mul__(inverse)
 
-    def __matmul__(self, other: Any) -> SecretTensor:
+    def __matmul__(self: Self, other: Any) -> Self:
         """Return the matrix product; see `matmul`."""
         return self.matmul(other)
 
-    def __rmatmul__(self, other: Any) -> SecretTensor:
+    def __rmatmul__(self: Self, other: Any) -> Self:
         """Return ``other @ self`` for a public matrix; see `matmul`."""
         return self._matmul_public(other, "left")
 
-    def matmul(self, other: Any, frac_bits: int | None = None) -> SecretTensor:
+    def matmul(self: Self, other: Any, frac_bits: int | None = None) -> Self:
         """Return the matrix product with NumPy's rules for batches and vectors.
 
         Args:
@@ -174,11 +161,11 @@ class SecretTensor(Selection):
         Leaks: nothing.
         """
         self.session.check_open("matmul")
-        if not isinstance(other, SecretTensor):
+        if not isinstance(other, Arithmetic):
             return self._matmul_public(other, "right", frac_bits)
         return self._product("matmul", other, frac_bits)
 
-    def masked(self) -> SecretTensor:
+    def masked(self: Self) -> Self:
         """Return the same secret, masked and opened once for use in many products.
 
         The other operand of each product still gets a fresh mask. `T` of the result is masked too.
@@ -194,9 +181,9 @@ class SecretTensor(Selection):
         masked = self.session.scheme.mask(self._stack)
         if not isinstance(masked, Masked):  # a scheme that masks nothing
             return self
-        return SecretTensor(self.session, self._stack, self.frac_bits, masked)
+        return type(self)(self.session, self._stack, self.frac_bits, masked)
 
-    def scaled(self, factor: float, frac_bits: int | None = None) -> SecretTensor:
+    def scaled(self: Self, factor: float, frac_bits: int | None = None) -> Self:
         """Return self times a public real number, with all or some of its fraction bits.
 
         The factor keeps 24 significant bits and an exponent of its own, which by default is added
@@ -223,15 +210,15 @@ class SecretTensor(Selection):
         if frac_bits is not None:
             drop = self._drop(self.frac_bits + shift, frac_bits, "scaled")
             stack = self.session.scheme.mul_public(self._stack, word, drop)
-            return SecretTensor(self.session, stack, self.frac_bits + shift - drop)
+            return type(self)(self.session, stack, self.frac_bits + shift - drop)
         _check_room(self.frac_bits + shift, self.session.modulus, "scaled")
         if self._masked is not None:
             scaled = self._masked.scaled(mantissa, self.session.backend, self.session.modulus)
-            return SecretTensor(self.session, scaled.stack.words, self.frac_bits + shift, scaled)
+            return type(self)(self.session, scaled.stack.words, self.frac_bits + shift, scaled)
         stack = self.session.scheme.mul_public(self._stack, word)
-        return SecretTensor(self.session, stack, self.frac_bits + shift)
+        return type(self)(self.session, stack, self.frac_bits + shift)
 
-    def with_frac_bits(self, frac_bits: int) -> SecretTensor:
+    def with_frac_bits(self: Self, frac_bits: int) -> Self:
         """Return the same values with another number of fraction bits.
 
         Raises:
@@ -286,10 +273,10 @@ class SecretTensor(Selection):
         """Fraction bits that a product with public reals keeps: its own, or more of the session."""
         return max(self.frac_bits, self.session.frac_bits)
 
-    def _sum(self, other: Any, operation: str) -> SecretTensor:
+    def _sum(self: Self, other: Any, operation: str) -> Self:
         session, scheme = self.session, self.session.scheme
         session.check_open(operation)
-        if isinstance(other, SecretTensor):
+        if isinstance(other, Arithmetic):
             x, y = self._aligned(other, operation)
             combine = scheme.add if operation == "add" else scheme.sub
             return x._like(combine(x._stack_as(y.ndim), y._stack_as(x.ndim)))
@@ -305,8 +292,8 @@ class SecretTensor(Selection):
         return x._like(scheme.add_public(x_stack, public))
 
     def _product(
-        self, operation: Operation, other: SecretTensor, frac_bits: int | None
-    ) -> SecretTensor:
+        self: Self, operation: Operation, other: Arithmetic, frac_bits: int | None
+    ) -> Self:
         """Multiply two secrets and truncate to frac_bits."""
         self._check_partner(other, operation)
         x, y = self, other
@@ -320,18 +307,18 @@ class SecretTensor(Selection):
         stack = self.session.scheme.product(operation, left, right, drop)
         if operation == "matmul":
             stack = without_vector_axes(stack, self.ndim, other.ndim)
-        return SecretTensor(self.session, stack, x.frac_bits + y.frac_bits - drop)
+        return type(self)(self.session, stack, x.frac_bits + y.frac_bits - drop)
 
-    def _as_matrix(self, side: str) -> SecretTensor:
+    def _as_matrix(self: Self, side: str) -> Self:
         """Return a vector as a row (left operand) or a column (right one)."""
         if self.ndim != 1:
             return self
         ends = (1, self.shape[0]) if side == "left" else (self.shape[0], 1)
         masked = self._masked.reshaped(*ends) if self._masked is not None else None
         stack = self._stack.reshape(self._stack.shape[0], *ends)
-        return SecretTensor(self.session, stack, self.frac_bits, masked)
+        return type(self)(self.session, stack, self.frac_bits, masked)
 
-    def _matmul_public(self, other: Any, side: str, frac_bits: int | None = None) -> SecretTensor:
+    def _matmul_public(self: Self, other: Any, side: str, frac_bits: int | None = None) -> Self:
         """Multiply with a public matrix on the given side."""
         self.session.check_open("matmul")
         factor = self._factor(other, "matmul")
@@ -368,12 +355,12 @@ class SecretTensor(Selection):
             )
         return product_bits - int(frac_bits)
 
-    def _rescale(self, stack: Array, shift: int, drop: int | None = None) -> SecretTensor:
+    def _rescale(self: Self, stack: Array, shift: int, drop: int | None = None) -> Self:
         """Wrap a stack of self.frac_bits + shift fraction bits, of which drop are truncated."""
         drop = shift if drop is None else drop
         if drop:
             stack = self.session.scheme.truncate(stack, drop)
-        return SecretTensor(self.session, stack, self.frac_bits + shift - drop)
+        return type(self)(self.session, stack, self.frac_bits + shift - drop)
 
 
 def _check_room(frac_bits: int, modulus: int, function: str) -> None:

@@ -1,0 +1,9 @@
+"""Secret arrays: `SecretTensor`, with NumPy's operators and methods, over the schemes of mpc.
+
+Layer: tensor. The files in the order in which they build on each other: `layout`, `ordering`,
+`tournament`, `selection`, `arithmetic`, `secret`.
+"""
+
+from he_gpu.tensor.secret import SecretTensor
+
+__all__ = ["SecretTensor"]
