@@ -34,7 +34,7 @@ class Operands:
         )
         self.nodes, self.masks = array(2, 2, 32, width), array(2, 3, 16, width)
         self.opened, self.products = array(3, 16, width), array(2, 2, 16, width)
-        self.beta, self.product = array(2, n), array(2, n)
+        self.beta, self.product = array(2, 1, n), array(2, 1, n)
         self.a, self.b, self.c = array(2, 16, width), array(2, 16, width), array(2, 16, width)
         self.both = array(2, 16, width)
         self.share, self.rest = array(K, width), array(K, width)
@@ -52,15 +52,13 @@ def parts(result):
 KERNELS = {
     # name: the call on (backend, operands), and words read and written for each element
     "bit_planes": (lambda on, x: on.bit_planes(x.words), 2),
-    "bit_words": (lambda on, x: on.bit_words(x.public[0], x.words.size, np.uint64), 1 + 1 / K),
+    "bit_words": (lambda on, x: on.bit_words(x.public[:1], x.words.size, np.uint64), 1 + 1 / K),
     "split_bits": (run_split_bits, 3),
-    "carry_leaves": (lambda on, x: on.carry_leaves(x.public, x.mask, x.pairs, 1), 6),
     "carry_open": (lambda on, x: on.carry_open(x.nodes, x.masks), 240 / K),
     "carry_combine": (
         lambda on, x: on.carry_combine(x.opened, x.nodes, x.masks, x.products),
         304 / K,
     ),
-    "equal_leaves": (lambda on, x: on.equal_leaves(x.public, x.mask, x.pairs, 1), 5),
     "and_open": (
         lambda on, x: on.and_open(x.nodes[:, 0, 1::2], x.a, x.nodes[:, 0, ::2], x.b),
         160 / K,
@@ -70,9 +68,11 @@ KERNELS = {
         160 / K,
     ),
     "xor_open": (lambda on, x: on.xor_open(x.masks, x.masks), 240 / K),
-    "bit_shares": (lambda on, x: on.bit_shares(x.public[0], x.beta, 1), 4 + 1 / K),
+    "bit_shares": (lambda on, x: on.bit_shares(x.public[:1], x.beta, 1), 4 + 1 / K),
     "bit_times_word": (
-        lambda on, x: on.bit_times_word(x.public[0], x.words, x.beta, x.product, x.beta, 1),
+        lambda on, x: on.bit_times_word(
+            x.public[:1], x.words[None], x.beta, x.product[:, 0], x.beta, 1
+        ),
         9 + 1 / K,
     ),
 }

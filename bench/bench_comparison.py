@@ -144,6 +144,51 @@ def test_equal(scheme, device, backend, record):
         )
 
 
+@protocols
+def test_clip(scheme, device, backend, record):
+    n = by_device(backend, **SIZES)
+    (x,) = reals(RINGS["2^64"], n, 1)
+    here, xp = backend.xp.asarray(x), backend.xp
+    with he.Session(device=device, **SCHEMES[scheme]) as session:
+        secret = session.share(x)
+        equal(secret.clip(-8, 8), np.clip(x, -8, 8))
+        record.compare(
+            f"clip to [-8, 8], {scheme}, {n} elements modulo 2^64",
+            lambda: secret.clip(-8, 8),
+            {f"{xp.__name__}.clip": lambda: xp.clip(here, -8, 8)},
+            rounds=ROUNDS,
+            elements=n,
+            **SCHEMES[scheme],
+            modulus="2^64",
+            n=n,
+        )
+
+
+@protocols
+def test_many_thresholds(scheme, device, backend, record):
+    """Twelve powers of 16 at once, as a function normalises its argument by them."""
+    n = by_device(backend, **SIZES)
+    (x,) = reals(RINGS["2^64"], n, 1)
+    here, xp = backend.xp.asarray(x), backend.xp
+    ends = np.ldexp(1.0, np.arange(-12, 36, 4))[:, None]
+    here_ends = xp.asarray(ends)
+    words = np.ldexp(ends, 16).astype(np.uint64)
+    with he.Session(device=device, **SCHEMES[scheme]) as session:
+        stack = session.share(x)._stack
+        bits = backend.to_numpy(session.scheme.open(session.scheme.below(stack, words)))
+        np.testing.assert_array_equal(bits, x < ends)
+        record.compare(
+            f"x < 12 powers of 16, {scheme}, {n} elements modulo 2^64",
+            lambda: session.scheme.below(stack, words),
+            {f"{xp.__name__}.less": lambda: xp.less(here, here_ends)},
+            rounds=ROUNDS,
+            elements=n,
+            **SCHEMES[scheme],
+            modulus="2^64",
+            n=n,
+        )
+
+
 def pooled(xp, x):
     """The largest of each 2 x 2 window of an array of a module."""
     columns = xp.maximum(x[..., ::2], x[..., 1::2])

@@ -16,40 +16,57 @@ import numpy as np
 import pytest
 
 import he_gpu as he
+from bench.errors import curve, largest
+from bench.promises import PROMISES, beyond, inside, reals, sigmoid
 
 N, ELEMENTS, ROUNDS, SLOW_ROUNDS = 1024, 2**20, 7, 3
+GRID, GRID_BESIDE = 2**14, 2**9
+"""Arguments inside and on each side of an interval."""
+MOST_SECONDS = 300
 LABEL = "CrypTen, 2 processes on the cpu"
-AT_MOST = {"multiply": 1 / 2, "share": 1 / 3, "reveal": 1 / 3, "relu": 1 / 4}
+AT_MOST = {"multiply": 1 / 2, "share": 1 / 3, "reveal": 1 / 3, "relu": 1 / 4, "sigmoid": 1 / 4}
 """Times CrypTen, on the cpu."""
 PLAIN = {
     "multiply": ("float64 multiply", lambda x: x * x),
     "share": ("float64 copy", np.copy),
     "reveal": ("float64 copy", np.copy),
     "relu": ("numpy.maximum", lambda x: np.maximum(x, 0.0)),
+    "sigmoid": ("float64 1 / (1 + exp(-x))", sigmoid),
 }
+PEERS = {each.name: each for each in PROMISES if each.crypten}
+
+
+def grid(promise):
+    """How many encodings lie inside, and the real numbers of those and of those beyond."""
+    words = inside(promise, GRID)
+    return words.size, reals(np.concatenate([words, beyond(promise, GRID_BESIDE)]))
 
 
 @pytest.fixture(scope="module")
-def crypten():
-    """Its seconds by job."""
+def crypten(tmp_path_factory):
+    """Its seconds by job, and what its functions find of `arguments`."""
     for package in ("crypten", "torch"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed; see the head of bench_crypten.py")
     script = Path(__file__).with_name("crypten_parties.py")
+    files = [tmp_path_factory.mktemp("crypten") / name for name in ("arguments.npz", "found.npz")]
+    np.savez(files[0], **{each.crypten: grid(each)[1] for each in PEERS.values()})
     sizes = {"matmul": N, "elements": ELEMENTS, "rounds": ROUNDS, "slow_rounds": SLOW_ROUNDS}
     try:
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", script, json.dumps(sizes)],
+            [sys.executable, "-W", "ignore", script, json.dumps(sizes), *files],
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=MOST_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        pytest.skip("CrypTen did not end within 180 s")
+        pytest.skip(f"CrypTen did not end within {MOST_SECONDS} s")
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         pytest.skip(f"CrypTen does not run here: {lines[-1] if lines else done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    with np.load(files[1]) as arrays:
+        return found | {"values": dict(arrays)}
 
 
 def test_matmul(crypten, device, backend, record):
@@ -84,11 +101,13 @@ def test_elements(job, crypten, device, backend, record):
         assert np.abs(revealed - x).max() <= 2.0**-17
         assert np.abs((secret * secret).reveal() - revealed**2).max() <= 2.0**-16
         np.testing.assert_array_equal(secret.relu().reveal(), np.maximum(revealed, 0.0))
+        assert np.abs(secret.sigmoid().reveal() - sigmoid(revealed)).max() <= PEERS["sigmoid"].bound
         jobs = {
             "multiply": lambda: secret * secret,
             "share": lambda: session.share(x),
             "reveal": secret.reveal,
             "relu": secret.relu,
+            "sigmoid": secret.sigmoid,
         }
         record.compare(
             f"{job} beside CrypTen, 2 parties, {ELEMENTS} elements",
@@ -101,3 +120,23 @@ def test_elements(job, crypten, device, backend, record):
             headline=True,
             n=ELEMENTS,
         )
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_errors(name, crypten, device, backend, record):
+    """CrypTen's errors on the arguments that ours are measured on, with its own defaults."""
+    promise = PEERS[name]
+    n, x = grid(promise)
+
+    def errors():
+        values = crypten["values"][promise.crypten]
+        assert values.shape == x.shape
+        with np.errstate(all="ignore"):
+            found = promise.error(values, promise.exact(x))
+        return {
+            "error_inside": largest(found[:n]),
+            "median_error_inside": float(np.median(found[:n])),
+            "curve": curve(promise, x, values),
+        }
+
+    record.check(f"errors of CrypTen's {promise.crypten}", errors, function=name)

@@ -38,23 +38,33 @@ def run_deal_mask(on, x):
 STEPS = {
     # name: the call on (backend, operands), and words read and written for each element
     "cross_multiply": (lambda on, x: on.cross_multiply(x.x, x.y, x.add), 14),
+    "cross_multiply, 3 rows, balanced": (
+        lambda on, x: on.cross_multiply(x.x[:3], x.y[:3], x.add, balance=True),
+        11,
+    ),
     "cross_multiply by one word": (lambda on, x: on.cross_multiply(x.x, x.one, x.add), 10),
     "deal_truncation, 1 choice": (
         lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:1], 16, x.x[2]),
-        8,
+        6,
     ),
     "deal_truncation, 2 choices": (
         lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:2], 40, x.x[2]),
-        9,
+        7,
     ),
     "deal_truncation ahead of the mask": (
         lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:1], 16),
         7,
     ),
     "deal_mask": (run_deal_mask, 5),
-    "choose_truncation": (lambda on, x: on.choose_truncation(x.x[0], x.parts, 16, 1), 6),
+    "choose_truncation": (
+        lambda on, x: on.choose_truncation(x.x[0], x.x[1], x.parts[:, :1], 16, 1, x.y[:1]),
+        6,
+    ),
+    "choose_truncation of parts dealt ahead": (
+        lambda on, x: on.choose_truncation(x.x[0], x.x[1], x.parts, 16, 1),
+        7,
+    ),
 }
-"""choose_truncation gets the parts of both cases, of which an element needs one, but counts two."""
 
 
 @pytest.mark.parametrize("step", STEPS)

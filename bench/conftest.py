@@ -22,6 +22,7 @@ from bench.recorder import (
     ShortfallError,
     aligned,
     cells,
+    compact,
     device_index,
     result_path,
     write_whole,
@@ -157,7 +158,8 @@ def save(suite, device, found):
         "roofs": found.roofs.measured if found.roofs else {},
         "rows": found.rows,
     }
-    write_whole(result_path(HERE / "results", suite, device), json.dumps(content, indent=1) + "\n")
+    text = compact(json.dumps(content, indent=1)) + "\n"
+    write_whole(result_path(HERE / "results", suite, device), text)
 
 
 def table(rows):

@@ -5,6 +5,7 @@ before every round of the job, so that both meet the same load. Ratios are of me
 """
 
 import os
+import re
 import statistics
 import time
 from pathlib import Path
@@ -256,7 +257,8 @@ def three_digits(value):
 def cells(row):
     """A row as texts, one for each of `HEADINGS`."""
     if "median" not in row:
-        facts = (f"{key} {value}" for key, value in row.items() if key != "name")
+        shown = {key: value for key, value in row.items() if key not in ("name", "curve")}
+        facts = (f"{key} {value}" for key, value in shown.items())
         return [row["name"], "", "", "", "", ", ".join(facts)]
     spread = f"{duration(row['quantile_20'])} to {duration(row['quantile_80'])}"
     share = f"{row['share_of_roof']:.1%}" if "share_of_roof" in row else ""
@@ -296,6 +298,19 @@ def aligned(rows):
 def result_path(folder, suite, device):
     """Where the rows of a suite on a device are kept."""
     return Path(folder) / f"{suite}-{device.replace(':', '')}.json"
+
+
+def compact(text):
+    """JSON with each list of numbers on one line.
+
+    >>> compact('{"x": [\\n  1,\\n  2.5\\n ]}')
+    '{"x": [1, 2.5]}'
+    """
+    return re.sub(
+        r"\[[\s\d.,e+-]*\]",
+        lambda found: "[" + ", ".join(found[0][1:-1].replace(",", " ").split()) + "]",
+        text,
+    )
 
 
 def write_whole(path, text):

@@ -1,9 +1,10 @@
-"""Draws the plots and writes the README's table, from bench/results/*.json alone.
+"""Draws the plots and writes the tables of the documents, from bench/results/*.json alone.
 
     python -m bench.report            # or: make report
 
-Every number comes from the files; nothing here is typed. The table stands between two comments
-of README.md and needs no matplotlib; the plots go to docs/figures as PNG and SVG.
+Every number comes from the files; nothing here is typed. A table stands between two comments of
+README.md, others likewise in docs/functions.md, which are printed too; they need no matplotlib. The
+plots go to docs/figures as PNG and SVG.
 """
 
 import argparse
@@ -12,12 +13,14 @@ import math
 import sys
 from pathlib import Path
 
+from bench import trust
 from bench.recorder import duration, rate, three_digits, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
 FIGURES = ROOT / "docs" / "figures"
 README = ROOT / "README.md"
+FUNCTIONS = ROOT / "docs" / "functions.md"
 BEGIN = "<!-- bench/report.py writes from here -->"
 END = "<!-- to here -->"
 TITLES = ("job", "time", "rate", "of the roof", "times a baseline of the same run")
@@ -62,14 +65,29 @@ def by_device(results):
 
 def markdown(results):
     """The README's table: the headline rows of each device, beneath what they ran on."""
+
+    def table(found):
+        headlines = rows(found, headline=True)
+        if not headlines:
+            return ""
+        lines = [f"| {' | '.join(TITLES)} |", "|---|---:|---:|---:|---|"]
+        return "\n".join(lines + [f"| {' | '.join(table_cells(row))} |" for row in headlines])
+
+    return each_device(results, table)
+
+
+def functions(results):
+    """What docs/functions.md shows: errors and costs of each function on each device."""
+    return each_device([r for r in results if r["suite"] in trust.SUITES], trust.tables)
+
+
+def each_device(results, table):
+    """Tables made of the results of each device, beneath what they ran on."""
     parts = []
     for device, found in by_device(results).items():
-        headlines = rows(found, headline=True)
-        if headlines:
-            lines = [f"**`{device}`**: {'; '.join(surroundings(found))}.", ""]
-            lines += [f"| {' | '.join(TITLES)} |", "|---|---:|---:|---:|---|"]
-            lines += [f"| {' | '.join(table_cells(row))} |" for row in headlines]
-            parts.append("\n".join(lines))
+        text = table(found)
+        if text:
+            parts.append(f"**`{device}`**: {'; '.join(surroundings(found))}.\n\n{text}")
     return "\n\n".join(parts)
 
 
@@ -99,19 +117,21 @@ def surroundings(results):
     return [*texts, f"commit {values('commit')}", values("date")]
 
 
-def with_table(readme, table):
-    """Return the README's text with another table between the markers.
+def with_table(document, table):
+    """Return a document's text with another table between the markers.
 
     Raises:
         ValueError: the markers do not stand there once, in order.
     """
     if (
-        readme.count(BEGIN) != 1
-        or readme.count(END) != 1
-        or readme.index(END) < readme.index(BEGIN)
+        document.count(BEGIN) != 1
+        or document.count(END) != 1
+        or document.index(END) < document.index(BEGIN)
     ):
-        raise ValueError(f"with_table: the README must hold {BEGIN!r} and then {END!r}, once each")
-    before, _, rest = readme.partition(BEGIN)
+        raise ValueError(
+            f"with_table: the document must hold {BEGIN!r} and then {END!r}, once each"
+        )
+    before, _, rest = document.partition(BEGIN)
     after = rest.partition(END)[2]
     return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
@@ -253,6 +273,7 @@ PLOTS = {
     "roofline": roofline,
     "time-against-size": time_against_size,
     "ratio-against-plaintext": ratio_against_plaintext,
+    "function-errors": trust.picture,
 }
 
 
@@ -264,9 +285,11 @@ def main(arguments=None):
     if not results:
         print(f"no results in {RESULTS}; make bench writes them", file=sys.stderr)
         return 2
-    readme = README.read_text(encoding="utf-8")
-    write_whole(README, with_table(readme, markdown(results)))
-    print(README.relative_to(ROOT))
+    tables = {README: markdown(results), FUNCTIONS: functions(results)}
+    print(tables[FUNCTIONS])
+    for path, table in tables.items():
+        write_whole(path, with_table(path.read_text(encoding="utf-8"), table))
+        print(path.relative_to(ROOT))
     if not options.table_only:
         for path in draw(results):
             print(path.relative_to(ROOT))

@@ -21,12 +21,25 @@ MODULUS = 501337
 """The tutorial's Q. It is composite; nothing here needs a prime."""
 
 
+_OF_TENSORS = {
+    "add": "x + y",
+    "decrypt": "x.reveal()",
+    "matmul": "x @ y",
+    "product": "x * y",
+}
+
+
 class Shares(tuple[Array, ...]):
     """Shares of one array of integers: a tuple of arrays of equal shape.
 
     Attributes:
         modulus: the ring that the shares live in.
         device: where they lie.
+
+    Example:
+        >>> x = encrypt([2, 5], n_shares=4, device="cpu")
+        >>> len(x), x[0].shape, x.modulus, x.device
+        (4, (2,), 501337, 'cpu')
     """
 
     modulus: int
@@ -114,6 +127,10 @@ def decrypt(*shares: Array, modulus: int | None = None) -> Array:
     Raises:
         ValueError: no shares, shapes that differ, a share not below the modulus.
         TypeError: shares that are no integer arrays.
+
+    Example:
+        >>> decrypt(*encrypt([2, -1], device="cpu")).tolist()
+        [2, 501336]
     """
     whole: Any = shares[0] if len(shares) == 1 and isinstance(shares[0], Shares) else shares
     modulus = _common_modulus("decrypt", modulus, whole)
@@ -134,6 +151,11 @@ def add(x: Any, y: Any, modulus: int | None = None) -> Shares:
         ValueError: unequal numbers of shares, moduli that disagree, a share not below the
             modulus, shapes that do not broadcast.
         TypeError: shares that are no integer arrays.
+
+    Example:
+        >>> x, y = encrypt([2, 3], device="cpu"), encrypt(5, device="cpu")
+        >>> decrypt(*add(x, y)).tolist()
+        [7, 8]
     """
     left, modulus, backend = _gather("add", x, _common_modulus("add", modulus, x, y))
     right, _, other = _gather("add", y, modulus)
@@ -159,6 +181,10 @@ def product(x: Any, factor: Any, modulus: int | None = None) -> Shares:
     Raises:
         ValueError: as for `add`.
         TypeError: a factor that is no integer, such as another `Shares`.
+
+    Example:
+        >>> decrypt(*product(encrypt([2, 3], device="cpu"), 10)).tolist()
+        [20, 30]
     """
     stack, modulus, backend = _gather("product", x, _common_modulus("product", modulus, x))
     words = _plaintext("product", factor, modulus)
@@ -183,6 +209,11 @@ def matmul(x: Any, matrix: Any, modulus: int | None = None) -> Shares:
     Raises:
         ValueError: inner dimensions that differ, and as for `add`.
         TypeError: a matrix that holds no integers.
+
+    Example:
+        >>> x = encrypt([[1, 2], [3, 4]], modulus=2**64, device="cpu")
+        >>> decrypt(matmul(x, [[1], [10]])).tolist()
+        [[21], [43]]
     """
     stack, modulus, backend = _gather("matmul", x, _common_modulus("matmul", modulus, x))
     words = _plaintext("matmul", matrix, modulus)
@@ -206,12 +237,22 @@ def matmul(x: Any, matrix: Any, modulus: int | None = None) -> Shares:
 
 def _plaintext(function: str, value: Any, modulus: int) -> Array:
     """Return the second operand reduced; arrays in a tuple or list are shares, not plaintext."""
+    _refuse_tensors(function, value)
     if isinstance(value, tuple | list) and any(hasattr(part, "dtype") for part in value):
         raise ArgumentTypeError(
             f"{function}: the second operand must be plaintext, "
             f"got {type(value).__name__} of arrays"
         )
     return reduce_integers(value, modulus, function)
+
+
+def _refuse_tensors(function: str, *values: Any) -> None:
+    """Refuse a session's tensors, which have operators of their own, and name the operator."""
+    if any(hasattr(type(value), "reveal") for value in values):
+        raise ArgumentTypeError(
+            f"{function}: shares of integers expected, got a session's tensor; of tensors, write "
+            f"{_OF_TENSORS[function]}"
+        )
 
 
 def _common_modulus(function: str, modulus: int | None, *operands: Any) -> int | None:
@@ -226,6 +267,7 @@ def _common_modulus(function: str, modulus: int | None, *operands: Any) -> int |
 
 def _gather(function: str, shares: Any, modulus: int | None) -> tuple[Array, int, Backend]:
     """Return shares as one stack, with the ring and the device that they live in."""
+    _refuse_tensors(function, shares, *(shares if isinstance(shares, tuple | list) else ()))
     if isinstance(shares, Shares):
         modulus = shares.modulus if modulus is None else modulus
         device = shares.device

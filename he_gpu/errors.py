@@ -18,6 +18,14 @@ The tree::
     |   `-- KernelFaultError                 a kernel that broke a rule of CUDA
     `-- DivergenceError (ArithmeticError)    a training run whose revealed loss grew
     InsecureSeedWarning (UserWarning)        randomness that an outsider can repeat
+
+Example:
+    >>> import he_gpu as he
+    >>> try:
+    ...     he.Ring(1)
+    ... except he.errors.HeGpuError as error:
+    ...     print(type(error).__name__)
+    ArgumentValueError
 """
 
 from __future__ import annotations

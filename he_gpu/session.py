@@ -36,7 +36,15 @@ _current: ContextVar[Session | None] = ContextVar("he_gpu_session", default=None
 
 
 def current_session() -> Session | None:
-    """Return the innermost session entered by ``with``, or None."""
+    """Return the innermost session entered by ``with``, or None.
+
+    Example:
+        >>> with Session(device="cpu") as session:
+        ...     current_session() is session
+        True
+        >>> current_session() is None
+        True
+    """
     return _current.get()
 
 
@@ -67,6 +75,21 @@ class Session:
     Leaks: what is revealed, and what each operation lists. Up to n - 1 semi-honest parties of
         "additive" learn nothing else, if the dealer colludes with nobody; nor does one of
         "replicated".
+
+    Example:
+        >>> session = Session(parties=("alice", "bob", "carol"), device="cpu")
+        >>> session.n_parties, session.device
+        (3, 'cpu')
+        >>> x = session.share([1.0, 2.0, 3.0], owner="bob")
+        >>> for step in session.steps(2):
+        ...     x = x * x
+        >>> x.reveal().round(2).tolist()
+        [1.0, 16.0, 81.0]
+        >>> session.cost.rounds  # two products and the opening
+        5
+        >>> session.close()
+        >>> session.closed
+        True
     """
 
     def __init__(

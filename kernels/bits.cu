@@ -4,7 +4,7 @@
 // Defined by he_gpu/backend/definition/bits.py, which names the sources and gives the
 // formulas; those stand beside the kernels too.
 // Shapes: a plane is W words, bit e % 64 of word e / 64 being bit j of element e; all
-// arrays contiguous, (parties, planes, W) or (parties, n), but the operands x and y of
+// arrays contiguous, (parties, planes, W) or (parties, rows, n), but the operands x and y of
 // products, whose parties and rows lie any steps of words apart. Values: any word; bits
 // of a plane beyond n are read and mean nothing. bit_planes writes zeros there.
 // Threads: runs.cuh walks the words of a row by 16 bytes where it can; gridDim.y strides
@@ -63,91 +63,30 @@ __device__ __forceinline__ W bit_at(const u64* plane, u64 i) {
 }
 
 template <class W>
-__device__ __forceinline__ void write_bits(const u64* plane, W* out, u64 n) {
-    for_each_run<W>(n, start_aligned(out), [&](auto size, u64 i) {
-        constexpr u32 N = decltype(size)::VALUE;
-        Run<W, N> run;
+__device__ __forceinline__ void write_bits(const u64* planes, W* out, u64 n, u64 rows) {
+    for (u64 row = blockIdx.y; row < rows; row += gridDim.y) {
+        const u64* plane = planes + row * ((n + 63) / 64);
+        for_each_run<W>(n, start_aligned(out), [&](auto size, u64 i) {
+            constexpr u32 N = decltype(size)::VALUE;
+            Run<W, N> run;
 #pragma unroll
-        for (u32 j = 0; j < N; j++) run[j] = bit_at<W>(plane, i + j);
-        store_run(out, i, run);
-    });
+            for (u32 j = 0; j < N; j++) run[j] = bit_at<W>(plane, i + j);
+            store_run(out + row * n, i, run);
+        });
+    }
 }
 
 extern "C" __global__ __launch_bounds__(256) void bit_words_ring_u64(
-    const u64* __restrict__ plane, u64* __restrict__ out, u64 n) {
-    write_bits(plane, out, n);
+    const u64* __restrict__ planes, u64* __restrict__ out, u64 n, u64 rows) {
+    write_bits(planes, out, n, rows);
 }
 
 extern "C" __global__ __launch_bounds__(256) void bit_words_ring_u32(
-    const u64* __restrict__ plane, u32* __restrict__ out, u64 n) {
-    write_bits(plane, out, n);
+    const u64* __restrict__ planes, u32* __restrict__ out, u64 n, u64 rows) {
+    write_bits(planes, out, n, rows);
 }
 
 // ---- trees ------------------------------------------------------------------
-
-// out[p][0] = c_hi M_hi ^ c_lo u and out[p][1] = u ^ c_lo (M_hi ^ [p < lead] c_hi) for node j,
-// where u = c_hi M_lo ^ Q, hi = 2 j + 1, lo = 2 j; the last node: c_lo M_lo, M_lo ^ [..] c_lo.
-extern "C" __global__ __launch_bounds__(256) void carry_leaves_bits_u64(
-    const u64* __restrict__ public_planes, const u64* __restrict__ mask,
-    const u64* __restrict__ pairs, u64* __restrict__ out, u64 nodes, u64 width, u32 parties,
-    u32 lead) {
-    const bool aligned = start_aligned(public_planes, mask, pairs, out);
-    for (u64 j = blockIdx.y; j < nodes; j += gridDim.y) {
-        for_each_run<u64>(width, aligned, [&](auto size, u64 i) {
-            constexpr u32 N = decltype(size)::VALUE;
-            const bool last = j + 1 == nodes;
-            const Run<u64, N> c_low = load_run<N>(public_planes + 2 * j * width, i),
-                              c_high = load_run<N>(public_planes + (2 * j + 1) * width, i);
-            for (u32 p = 0; p < parties; p++) {
-                const u64* planes = mask + (p * nodes + j) * 2 * width;
-                const Run<u64, N> low = load_run<N>(planes, i),
-                                  high = load_run<N>(planes + width, i),
-                                  pair = load_run<N>(pairs + (p * nodes + j) * width, i);
-                const u64 first = p < lead ? ~0ull : 0;
-                Run<u64, N> generate, propagate;
-#pragma unroll
-                for (u32 w = 0; w < N; w++) {
-                    const u64 inner = (c_high[w] & low[w]) ^ pair[w];
-                    generate[w] = last ? c_low[w] & low[w]
-                                       : (c_high[w] & high[w]) ^ (c_low[w] & inner);
-                    propagate[w] = last ? low[w] ^ (c_low[w] & first)
-                                        : inner ^ (c_low[w] & (high[w] ^ (c_high[w] & first)));
-                }
-                store_run(out + (p * 2 * nodes + j) * width, i, generate);
-                store_run(out + ((p * 2 + 1) * nodes + j) * width, i, propagate);
-            }
-        });
-    }
-}
-
-// out[p] = ~c_hi M_lo ^ Q ^ ~c_lo (M_hi ^ [p < lead] ~c_hi) for node j.
-extern "C" __global__ __launch_bounds__(256) void equal_leaves_bits_u64(
-    const u64* __restrict__ public_planes, const u64* __restrict__ mask,
-    const u64* __restrict__ pairs, u64* __restrict__ out, u64 nodes, u64 width, u32 parties,
-    u32 lead) {
-    const bool aligned = start_aligned(public_planes, mask, pairs, out);
-    for (u64 j = blockIdx.y; j < nodes; j += gridDim.y) {
-        for_each_run<u64>(width, aligned, [&](auto size, u64 i) {
-            constexpr u32 N = decltype(size)::VALUE;
-            const Run<u64, N> c_low = load_run<N>(public_planes + 2 * j * width, i),
-                              c_high = load_run<N>(public_planes + (2 * j + 1) * width, i);
-            for (u32 p = 0; p < parties; p++) {
-                const u64 node = (p * nodes + j) * width;
-                const Run<u64, N> low = load_run<N>(mask + 2 * node, i),
-                                  high = load_run<N>(mask + 2 * node + width, i),
-                                  pair = load_run<N>(pairs + node, i);
-                const u64 first = p < lead ? ~0ull : 0;
-                Run<u64, N> equal;
-#pragma unroll
-                for (u32 w = 0; w < N; w++) {
-                    equal[w] = (~c_high[w] & low[w]) ^ pair[w] ^
-                               (~c_low[w] & (high[w] ^ (~c_high[w] & first)));
-                }
-                store_run(out + node, i, equal);
-            }
-        });
-    }
-}
 
 // out = xor_p [p_hi ^ mask0, g_lo ^ mask1, p_lo ^ mask2]: of a pair of nodes, hi = 2 j + 1.
 extern "C" __global__ __launch_bounds__(256) void carry_open_bits_u64(
@@ -300,78 +239,90 @@ extern "C" __global__ __launch_bounds__(256) void split_bits_u64(
 
 // ---- bits as words ----------------------------------------------------------
 
-// out[p] = (1 - 2 v) beta[p] + [p < lead] v: shares of v ^ beta.
+// out[p][row] = (1 - 2 v) beta[p][row] + [p < lead] v: shares of v ^ beta, v = opened[row].
 template <class W>
 __device__ __forceinline__ void share_bits(const u64* opened, const W* beta, W* out, u64 n,
-                                           u32 parties, u32 lead) {
-    for_each_run<W>(n, start_aligned(beta, out), [&](auto size, u64 i) {
-        constexpr u32 N = decltype(size)::VALUE;
-        Run<W, N> bit;
+                                           u64 rows, u32 parties, u32 lead) {
+    for (u64 row = blockIdx.y; row < rows; row += gridDim.y) {
+        const u64* plane = opened + row * ((n + 63) / 64);
+        for_each_run<W>(n, start_aligned(beta, out), [&](auto size, u64 i) {
+            constexpr u32 N = decltype(size)::VALUE;
+            Run<W, N> bit;
 #pragma unroll
-        for (u32 j = 0; j < N; j++) bit[j] = bit_at<W>(opened, i + j);
-        for (u32 p = 0; p < parties; p++) {
-            const W first = p < lead ? ~W(0) : W(0);
-            Run<W, N> share = load_run<N>(beta + p * n, i);
+            for (u32 j = 0; j < N; j++) bit[j] = bit_at<W>(plane, i + j);
+            for (u32 p = 0; p < parties; p++) {
+                const W first = p < lead ? ~W(0) : W(0);
+                const u64 place = (p * rows + row) * n;
+                Run<W, N> share = load_run<N>(beta + place, i);
 #pragma unroll
-            for (u32 j = 0; j < N; j++) {
-                const W flip = W(0) - bit[j];  // all ones: negate, by the complement plus one
-                share[j] = (share[j] ^ flip) - flip + (bit[j] & first);
+                for (u32 j = 0; j < N; j++) {
+                    const W flip = W(0) - bit[j];  // all ones: negate, by complement plus one
+                    share[j] = (share[j] ^ flip) - flip + (bit[j] & first);
+                }
+                store_run(out + place, i, share);
             }
-            store_run(out + p * n, i, share);
-        }
-    });
+        });
+    }
 }
 
-// out[p] = (1 - 2 v) (c beta[p] + product[p]) + v (mask[p] + [p < lead] c): shares of
-// (v ^ beta) (c + M).
+// out[p][row] = (1 - 2 v) (c beta[p][row] + product[p][row]) + v (mask[p] + [p < lead] c): shares
+// of (v ^ beta) (c + M) for v = opened[row], c = public_words[row]; minus that for the first
+// `negated` rows.
 template <class W>
 __device__ __forceinline__ void scale_bits(const u64* opened, const W* public_words, const W* beta,
                                            const W* mask, const W* product, W* out, u64 n,
-                                           u32 parties, u32 lead) {
+                                           u64 rows, u64 negated, u32 parties, u32 lead) {
     const bool aligned = start_aligned(public_words, beta, mask, product, out);
-    for_each_run<W>(n, aligned, [&](auto size, u64 i) {
-        constexpr u32 N = decltype(size)::VALUE;
-        const Run<W, N> c = load_run<N>(public_words, i);
-        Run<W, N> flip;
+    for (u64 row = blockIdx.y; row < rows; row += gridDim.y) {
+        const u64* plane = opened + row * ((n + 63) / 64);
+        const W turn = row < negated ? ~W(0) : W(0);
+        for_each_run<W>(n, aligned, [&](auto size, u64 i) {
+            constexpr u32 N = decltype(size)::VALUE;
+            const Run<W, N> c = load_run<N>(public_words + row * n, i);
+            Run<W, N> flip;
 #pragma unroll
-        for (u32 j = 0; j < N; j++) flip[j] = W(0) - bit_at<W>(opened, i + j);
-        for (u32 p = 0; p < parties; p++) {
-            const W first = p < lead ? ~W(0) : W(0);
-            const Run<W, N> share = load_run<N>(beta + p * n, i);
-            const Run<W, N> word = load_run<N>(mask + p * n, i);
-            Run<W, N> result = load_run<N>(product + p * n, i);
+            for (u32 j = 0; j < N; j++) flip[j] = W(0) - bit_at<W>(plane, i + j);
+            for (u32 p = 0; p < parties; p++) {
+                const W first = p < lead ? ~W(0) : W(0);
+                const u64 place = (p * rows + row) * n;
+                const Run<W, N> share = load_run<N>(beta + place, i);
+                const Run<W, N> word = load_run<N>(mask + p * n, i);
+                Run<W, N> result = load_run<N>(product + place, i);
 #pragma unroll
-            for (u32 j = 0; j < N; j++) {
-                const W turned = c[j] * share[j] + result[j];
-                result[j] = (turned ^ flip[j]) - flip[j] + (flip[j] & (word[j] + (c[j] & first)));
+                for (u32 j = 0; j < N; j++) {
+                    const W turned = c[j] * share[j] + result[j];
+                    const W chosen = (turned ^ flip[j]) - flip[j] +
+                                     (flip[j] & (word[j] + (c[j] & first)));
+                    result[j] = (chosen ^ turn) - turn;
+                }
+                store_run(out + place, i, result);
             }
-            store_run(out + p * n, i, result);
-        }
-    });
+        });
+    }
 }
 
 extern "C" __global__ __launch_bounds__(256) void bit_shares_ring_u64(
     const u64* __restrict__ opened, const u64* __restrict__ beta, u64* __restrict__ out, u64 n,
-    u32 parties, u32 lead) {
-    share_bits(opened, beta, out, n, parties, lead);
+    u64 rows, u32 parties, u32 lead) {
+    share_bits(opened, beta, out, n, rows, parties, lead);
 }
 
 extern "C" __global__ __launch_bounds__(256) void bit_shares_ring_u32(
     const u64* __restrict__ opened, const u32* __restrict__ beta, u32* __restrict__ out, u64 n,
-    u32 parties, u32 lead) {
-    share_bits(opened, beta, out, n, parties, lead);
+    u64 rows, u32 parties, u32 lead) {
+    share_bits(opened, beta, out, n, rows, parties, lead);
 }
 
 extern "C" __global__ __launch_bounds__(256) void bit_times_word_ring_u64(
     const u64* __restrict__ opened, const u64* __restrict__ public_words,
     const u64* __restrict__ beta, const u64* __restrict__ mask, const u64* __restrict__ product,
-    u64* __restrict__ out, u64 n, u32 parties, u32 lead) {
-    scale_bits(opened, public_words, beta, mask, product, out, n, parties, lead);
+    u64* __restrict__ out, u64 n, u64 rows, u64 negated, u32 parties, u32 lead) {
+    scale_bits(opened, public_words, beta, mask, product, out, n, rows, negated, parties, lead);
 }
 
 extern "C" __global__ __launch_bounds__(256) void bit_times_word_ring_u32(
     const u64* __restrict__ opened, const u32* __restrict__ public_words,
     const u32* __restrict__ beta, const u32* __restrict__ mask, const u32* __restrict__ product,
-    u32* __restrict__ out, u64 n, u32 parties, u32 lead) {
-    scale_bits(opened, public_words, beta, mask, product, out, n, parties, lead);
+    u32* __restrict__ out, u64 n, u64 rows, u64 negated, u32 parties, u32 lead) {
+    scale_bits(opened, public_words, beta, mask, product, out, n, rows, negated, parties, lead);
 }

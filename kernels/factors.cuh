@@ -6,8 +6,12 @@
 #pragma once
 #include "primitives.cuh"
 
+// What a kernel has to know of its right factors beside their steps.
+struct Steps {};
+
 template <class W>
 struct Factor {
+    typedef Steps Geometry;
     const W* data;
     i64 party_step, batch_step, row_step, column_step;
 
@@ -21,10 +25,11 @@ struct Factor {
 
 // One product a b: a (parties, batches, m, k), b (parties, batches, k, n). A launch sums two of
 // them; the second may have k = 0. A: what a's memory holds, words or what was made of them.
-template <class W, class A = W>
+// B: how b lies in memory, as a Factor or as an Image (image.cuh).
+template <class W, class A = W, class B = Factor<W>>
 struct Product {
     Factor<A> a;
-    Factor<W> b;
+    B b;
     u64 k;
 };
 

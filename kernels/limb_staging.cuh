@@ -7,6 +7,7 @@
 // Alignment: copies of two words where an operand allows them, else word by word; nothing
 // must divide anything. Beyond the edges stand zeros.
 #pragma once
+#include "image.cuh"
 #include "limbs.cuh"
 
 #define THREADS 256
@@ -124,6 +125,36 @@ __device__ __forceinline__ void copy_tile(P* parts, const Lines<W>& lines, u32 s
         }
     }
     copy_share<SIDE, ALONG_DEPTH, false>(parts, lines, step, k);
+}
+
+// Starts the copies of a thread's words of windows, gathered from images; zeros where a window has
+// none. Threads follow the lines. origins: rows, columns and images of the tile's lines.
+template <u32 SIDE, class W>
+__device__ __forceinline__ void copy_windows(W* parts, const Image<W>& image, const W* words,
+                                             const Windows& windows, const i32* origins, u32 step,
+                                             u32 k) {
+    typedef Share<false> Own;
+    static_assert(SIDE == Own::LINES_APART, "a thread has one pair of lines");
+    const Own own;
+    Origin origin[2];
+#pragma unroll
+    for (u32 e = 0; e < 2; e++) {
+        const i32* const line = origins + own.line + e;
+        origin[e] = {line[0], line[SIDE], static_cast<u32>(line[2 * SIDE])};
+    }
+    const u32 first = step * DEPTH + own.depth;
+    W* place = parts + 2 * threadIdx.x;
+#pragma unroll 1
+    for (u32 near = 0; near < Own::CHUNKS; near++) {
+        const Tap tap = windows.tap(first + near);
+#pragma unroll
+        for (u32 e = 0; e < 2; e++) {
+            i64 offset;
+            const bool inside = image.find(windows, origin[e], tap, offset);
+            copy_word(place + e, words + offset, inside && first + near < k);
+        }
+        place += 2 * THREADS;
+    }
 }
 
 // Starts the copies of a tile's planes that were cut before. Nothing lies beyond their edges.

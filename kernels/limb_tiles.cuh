@@ -1,4 +1,4 @@
-// The body of kernels/matmul_limb.cu: sizes, sums of products, results.
+// The body of kernels/matmul_limb.cu and kernels/conv_limb.cu: sizes, sums of products, results.
 //
 // A block of 256 threads makes ROWS x 64 results in steps of 32 along the depth
 // (limb_staging.cuh). Planes are double: while one set is multiplied, the next is cut.
@@ -148,23 +148,26 @@ struct Position {
     u32 party, step;
 };
 
-// The tile of a block in one batch.
-template <class Plan>
+// The tile of a block in one batch. B: Factor, or Image with the windows' origins behind the
+// plan's shared memory (fill_origins).
+template <class Plan, class B = Factor<typename Plan::Word>>
 struct LimbTile {
     typedef typename Plan::Word W;
     typedef typename Plan::Left::Part LeftPart;
     typedef typename Plan::Right::Part RightPart;
-    typedef Product<W, typename Plan::Left::Stored> Pair;
+    typedef Product<W, typename Plan::Left::Stored, B> Pair;
     Pair first, second;
     typename Plan::Left left_digits;
     typename Plan::Right right_digits;
     u8* shared;
     u32 m, n, batch, row, column;
+    typename B::Geometry geometry;
 
     __device__ __forceinline__ LimbTile(const Pair& first_, const Pair& second_,
                                         const typename Plan::Left& left_digits_,
                                         const typename Plan::Right& right_digits_, u8* shared_,
-                                        u64 m_, u64 n_)
+                                        u64 m_, u64 n_,
+                                        const typename B::Geometry& geometry_ = {})
         : first(first_),
           second(second_),
           left_digits(left_digits_),
@@ -172,7 +175,8 @@ struct LimbTile {
           shared(shared_),
           m(static_cast<u32>(m_)),
           n(static_cast<u32>(n_)),
-          batch(0) {
+          batch(0),
+          geometry(geometry_) {
         const u32 down = (m + Plan::ROWS - 1) / Plan::ROWS;
         const u32 across = (n + Plan::COLUMNS - 1) / Plan::COLUMNS;
         // GROUP rows of tiles after GROUP rows, each group column by column.
@@ -201,14 +205,43 @@ struct LimbTile {
     __device__ __forceinline__ Lines<W> left(const Pair& p, u32 party) const {
         return Lines<W>(p.a.matrix(party, batch), p.a.row_step, p.a.column_step, row, m);
     }
-    __device__ __forceinline__ Lines<W> right(const Pair& p, u32 party) const {
-        return Lines<W>(p.b.matrix(party, batch), p.b.column_step, p.b.row_step, column, n);
-    }
     __device__ __forceinline__ LeftPart* left_parts() const {
         return reinterpret_cast<LeftPart*>(shared + Plan::LEFT_PARTS);
     }
     __device__ __forceinline__ RightPart* right_parts() const {
         return reinterpret_cast<RightPart*>(shared + Plan::RIGHT_PARTS);
+    }
+
+    __device__ __forceinline__ i32* origins() const {
+        return reinterpret_cast<i32*>(shared + Plan::SHARED_BYTES);
+    }
+
+    // Starts the copies of a step's words of b.
+    __device__ __forceinline__ void copy_right(const Factor<W>& b, u32 party, u32 step,
+                                               u64 k) const {
+        const Lines<W> lines(b.matrix(party, batch), b.column_step, b.row_step, column, n);
+        if (b.row_step == 1) {
+            copy_tile<Plan::COLUMNS, true>(right_parts(), lines, step, k);
+        } else {
+            copy_tile<Plan::COLUMNS, false>(right_parts(), lines, step, k);
+        }
+    }
+    __device__ __forceinline__ void copy_right(const Image<W>& b, u32 party, u32 step,
+                                               u64 k) const {
+        copy_windows<Plan::COLUMNS>(right_parts(), b, b.matrix(party, batch), geometry, origins(),
+                                    step, static_cast<u32>(k));
+    }
+
+    // Makes planes of them.
+    __device__ __forceinline__ void cut_right(const Factor<W>& b, u8* planes) const {
+        if (b.row_step == 1) {
+            cut_share<Plan::COLUMNS, true>(right_digits, right_parts(), planes);
+        } else {
+            cut_share<Plan::COLUMNS, false>(right_digits, right_parts(), planes);
+        }
+    }
+    __device__ __forceinline__ void cut_right(const Image<W>&, u8* planes) const {
+        cut_share<Plan::COLUMNS, false>(right_digits, right_parts(), planes);
     }
 
     // Starts the copies of step number `step`, which is at `at`.
@@ -224,11 +257,7 @@ struct LimbTile {
         } else {
             copy_tile<Plan::ROWS, false>(left_parts(), left(p, at.party), own_step, p.k);
         }
-        if (p.b.row_step == 1) {
-            copy_tile<Plan::COLUMNS, true>(right_parts(), right(p, at.party), own_step, p.k);
-        } else {
-            copy_tile<Plan::COLUMNS, false>(right_parts(), right(p, at.party), own_step, p.k);
-        }
+        copy_right(p.b, at.party, own_step, p.k);
         copy_async_commit();
     }
 
@@ -237,7 +266,6 @@ struct LimbTile {
         copy_async_wait<0>();
         const Pair p = product(at);
         u8* const left_planes = shared + Plan::left_planes(step);
-        u8* const right_planes = shared + Plan::right_planes(step);
         if constexpr (Plan::Left::KEPT) {
             // There are planes already.
         } else if (p.a.column_step == 1) {
@@ -245,17 +273,13 @@ struct LimbTile {
         } else {
             cut_share<Plan::ROWS, false>(left_digits, left_parts(), left_planes);
         }
-        if (p.b.row_step == 1) {
-            cut_share<Plan::COLUMNS, true>(right_digits, right_parts(), right_planes);
-        } else {
-            cut_share<Plan::COLUMNS, false>(right_digits, right_parts(), right_planes);
-        }
+        cut_right(p.b, shared + Plan::right_planes(step));
     }
 };
 
 // Sums the steps from `step` to `end` of a tile, at least one. at: of `step`, then of `end`.
-template <class Plan>
-__device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbTile<Plan>& tile,
+template <class Plan, class B>
+__device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbTile<Plan, B>& tile,
                                           Position& at, u32 step, u32 end) {
     const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const u32 warp_row = warp % Plan::WARPS_DOWN * 32;
@@ -286,12 +310,23 @@ __device__ __forceinline__ void sum_steps(WarpSums<Plan>& warp_sums, const LimbT
     } while (next++ < end);
 }
 
+// Writes where the windows of an image tile's columns begin, to be read after a barrier.
+template <class Plan, class W>
+__device__ __forceinline__ void fill_origins(const LimbTile<Plan, Image<W>>& tile) {
+    const u32 line = threadIdx.x, n = tile.column + line;
+    if (line >= Plan::COLUMNS) return;
+    const Origin origin = n < tile.n ? tile.geometry.origin(n) : Windows::nowhere();
+    tile.origins()[line] = origin.row;
+    tile.origins()[Plan::COLUMNS + line] = origin.column;
+    tile.origins()[2 * Plan::COLUMNS + line] = static_cast<i32>(origin.image);
+}
+
 // Turns sums into words of the ring, brings them into the order of rows by way of shared
 // memory (planes and words are free now) and stores them.
-template <class Plan, class Ring>
+template <class Plan, class B, class Ring, class Target>
 __device__ __forceinline__ void store_sums(const WarpSums<Plan>& warp_sums, Ring ring,
-                                           const LimbTile<Plan>& tile,
-                                           const Result<typename Plan::Word>& result, bool first) {
+                                           const LimbTile<Plan, B>& tile, const Target& result,
+                                           bool first) {
     typedef typename Plan::Word W;
     constexpr u32 LINE = Plan::RESULT_LINE, ACROSS = WarpSums<Plan>::ACROSS;
     W* const words = reinterpret_cast<W*>(tile.shared);
@@ -349,10 +384,10 @@ __device__ __forceinline__ void cut_tiles(const Factor<typename Plan::Word>& wor
     }
 }
 
-template <u32 BITS, class Plan, class Ring>
-__device__ __forceinline__ void multiply_limbs(Ring ring, LimbTile<Plan> tile,
-                                               const Result<typename Plan::Word>& result,
-                                               u64 batches) {
+// result: where sums go, a Result or an ImageResult.
+template <u32 BITS, class Plan, class B, class Ring, class Target>
+__device__ __forceinline__ void multiply_limbs(Ring ring, LimbTile<Plan, B> tile,
+                                               const Target& result, u64 batches) {
     constexpr u32 PIECE = Plan::piece(BITS);
     for (tile.batch = blockIdx.y; tile.batch < batches; tile.batch += gridDim.y) {
         const u32 steps = tile.steps(result.parties);

@@ -387,3 +387,20 @@ def test_devices_are_not_mixed(require_emulator):
 def test_unknown_device():
     with pytest.raises(he.errors.UnknownDeviceError, match="got 'tpu'"):
         he.encrypt(2, device="tpu")
+
+
+def test_tensors_of_a_session_have_operators_instead():
+    with he.Session(device="cpu", seed=1) as s:
+        x, shares = s.share([[1.0]]), he.encrypt([[1]], device="cpu")
+        for call, written in (
+            (lambda: he.add(x, x), r"add: .*write x \+ y"),
+            (lambda: he.add(shares, x), r"add: .*write x \+ y"),
+            (lambda: he.product(x, 2), r"product: .*write x \* y"),
+            (lambda: he.product(shares, x), r"product: .*write x \* y"),
+            (lambda: he.matmul(x, x), "matmul: .*write x @ y"),
+            (lambda: he.matmul(shares, x), "matmul: .*write x @ y"),
+            (lambda: he.decrypt(x), r"decrypt: .*write x\.reveal\(\)"),
+            (lambda: he.decrypt(x, x), r"decrypt: .*write x\.reveal\(\)"),
+        ):
+            with pytest.raises(he.errors.ArgumentTypeError, match=f"^{written}"):
+                call()

@@ -20,18 +20,19 @@ def python_blocks(document: str) -> list[tuple[int, str]]:
 
 
 BLOCKS = [
-    pytest.param(line, source, id=f"README.md:{line}")
-    for line, source in python_blocks("README.md")
+    pytest.param(document, line, source, id=f"{document}:{line}")
+    for document in ("README.md", "docs/numpy.md")
+    for line, source in python_blocks(document)
 ]
 
 
-@pytest.mark.parametrize(("line", "source"), BLOCKS)
+@pytest.mark.parametrize(("document", "line", "source"), BLOCKS)
 def test_block_prints_what_its_comments_say(
-    line: int, source: str, capsys: pytest.CaptureFixture[str]
+    document: str, line: int, source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     namespace: dict[str, Any] = {"__name__": "readme"}
-    padded = "\n" * line + source  # a traceback then shows the README's own line numbers
-    exec(compile(padded, str(ROOT / "README.md"), "exec"), namespace)
+    padded = "\n" * line + source  # a traceback then shows the document's own line numbers
+    exec(compile(padded, str(ROOT / document), "exec"), namespace)
     expected = PRINTED.findall(source)
     assert expected, "a block that prints nothing shows nothing"
     assert capsys.readouterr().out.splitlines() == expected

@@ -20,6 +20,7 @@ from he_gpu.ring.fixedpoint import decode
 from tests.uniformity import LIMIT, assert_uniform, two_sample_score
 
 Q = 501337
+POLYNOMIAL = he.approximate(np.tanh, (-3, 3.5), degree=8)  # has products, sums and a truncation
 
 
 @pytest.fixture
@@ -157,6 +158,7 @@ OPERATIONS = {
     "square": lambda x, y: x * x,
     "mean": lambda x, y: x.mean(axis=0) if x.shape[0] % 3 == 0 else (x * 0.1).mean(axis=0),
     "rescaled": lambda x, y: x.with_frac_bits(5),
+    "polynomial": lambda x, y: POLYNOMIAL.evaluate(x),
 }
 
 

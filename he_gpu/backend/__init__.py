@@ -4,6 +4,8 @@ Layer: the lowest but for ``kernels/``; CuPy is imported here and nowhere else. 
 `Backend` and `get_backend`; they know array shapes and moduli, and never a kernel.
 """
 
+from he_gpu.backend.convolution import Convolution
+from he_gpu.backend.definition.conv import convolve_reals
 from he_gpu.backend.definition.sharing import Stream
 from he_gpu.backend.definition.words import Array, word_dtype
 from he_gpu.backend.kept import Kept
@@ -12,8 +14,10 @@ from he_gpu.backend.registry import Backend, get_backend, to_host, unavailable_r
 __all__ = [
     "Array",
     "Backend",
+    "Convolution",
     "Kept",
     "Stream",
+    "convolve_reals",
     "get_backend",
     "to_host",
     "unavailable_reason",

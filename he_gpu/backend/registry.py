@@ -16,7 +16,9 @@ import numpy as np
 from he_gpu.backend import cpu, cuda, emulator
 from he_gpu.backend.definition import (
     bits,
+    conv,
     elementwise,
+    leaves,
     matmul,
     memory,
     prg,
@@ -26,7 +28,9 @@ from he_gpu.backend.definition import (
 )
 from he_gpu.backend.definition.words import Array
 from he_gpu.backend.device import bits as device_bits
+from he_gpu.backend.device import conv as device_conv
 from he_gpu.backend.device import elementwise as device_elementwise
+from he_gpu.backend.device import leaves as device_leaves
 from he_gpu.backend.device import matmul as device_matmul
 from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
@@ -49,8 +53,11 @@ class Backend:
     sub: Callable[..., Array]
     neg: Callable[..., Array]
     mul: Callable[..., Array]
+    weighted_sum: Callable[..., Array]
     matmul: Callable[..., Array]
     matmul_pair: Callable[..., Array]
+    conv: Callable[..., Array]
+    conv_pair: Callable[..., Array]
     keystream: Callable[..., Array]
     uniform: Callable[..., Array]
     reconstruct: Callable[..., Array]
@@ -63,8 +70,11 @@ class Backend:
     split_truncated: Callable[..., None]
     bit_planes: Callable[..., Array]
     bit_words: Callable[..., Array]
+    less_pairs: Callable[..., Array]
+    borrows: Callable[..., Array]
     carry_leaves: Callable[..., Array]
     equal_leaves: Callable[..., Array]
+    choose_nodes: Callable[..., Array]
     carry_open: Callable[..., Array]
     carry_combine: Callable[..., Array]
     and_open: Callable[..., Array]
@@ -105,8 +115,9 @@ class Backend:
 _DEFINITIONS: dict[str, Callable[..., Any]] = {
     name: getattr(family, name)
     for family, names in {
-        elementwise: ("add", "sub", "neg", "mul"),
+        elementwise: ("add", "sub", "neg", "mul", "weighted_sum"),
         matmul: ("matmul", "matmul_pair"),
+        conv: ("conv", "conv_pair"),
         prg: ("keystream", "uniform"),
         protocol: (
             "reconstruct",
@@ -120,8 +131,6 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
         bits: (
             "bit_planes",
             "bit_words",
-            "carry_leaves",
-            "equal_leaves",
             "carry_open",
             "carry_combine",
             "and_open",
@@ -131,13 +140,16 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
             "bit_shares",
             "bit_times_word",
         ),
+        leaves: ("less_pairs", "borrows", "carry_leaves", "equal_leaves", "choose_nodes"),
         replicated: ("cross_multiply", "deal_truncation", "deal_mask", "choose_truncation"),
     }.items()
     for name in names
 }
 _LAUNCHERS = (
     device_bits,
+    device_conv,
     device_elementwise,
+    device_leaves,
     device_matmul,
     device_prg,
     device_protocol,

@@ -18,6 +18,10 @@ class Cost:
             "additive" all send the same amount.
         dealer_bytes: bytes that the dealer sent to all parties together, ahead of time; with
             "replicated" what party 2 deals to party 1 for comparisons.
+
+    Example:
+        >>> Cost(rounds=5, bytes_sent=240) - Cost(rounds=3, bytes_sent=144)
+        Cost(rounds=2, bytes_sent=96, dealer_bytes=0)
     """
 
     rounds: int = 0

@@ -46,6 +46,18 @@ class ReservoirRegressor(Estimator):
         loss_steps_: the steps that they belong to.
         n_features_in_: number of input features; not set by a fit on secret features.
         session_: the session of the fit.
+
+    Example:
+        >>> X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
+        >>> model = ReservoirRegressor(n_steps=100, log_every=0).set_params(width=64)
+        >>> model.get_params()["width"], model.transform(X).shape
+        (64, (4, 64))
+        >>> with Session(device="cpu") as session:
+        ...     (model.fit(X, y).predict(X).reveal() > 0.5).astype(int).tolist()
+        [0, 1, 1, 0]
+        >>> own = ReservoirRegressor(random_state=1).fit(X, y)
+        >>> own.predict(X).shape, own.score(X, y) > 0.9
+        ((4,), True)
     """
 
     def __init__(

@@ -7,6 +7,8 @@ Sources: Beaver, CRYPTO 1991; Dalskov, Escudero, Keller, PoPETs 2020.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from he_gpu.backend import Array, Backend, Kept, word_dtype
@@ -15,7 +17,9 @@ from he_gpu.mpc.bit_dealer import BitDealer
 from he_gpu.mpc.comparison import Comparison
 from he_gpu.mpc.dealer import DealerMask
 from he_gpu.mpc.masked import Masked
+from he_gpu.mpc.operation import multiply_pair
 from he_gpu.mpc.scheme import Operation, Scheme
+from he_gpu.mpc.sums import Operand, SumOfProducts
 from he_gpu.ring import KeyRing, Prg
 
 
@@ -113,40 +117,47 @@ class Additive(Scheme):
     def product(
         self, operation: Operation, x: Array | Masked, y: Array | Masked, drop: int
     ) -> Array:
-        """Return shares of ``x * y`` or ``x @ y``, divided by 2**drop where drop > 0.
+        """Return shares of ``x * y``, ``x @ y`` or conv(x, y), over 2**drop where drop > 0.
 
         Args:
-            operation: "mul" or "matmul".
+            operation: "mul", "matmul" or a convolution, of images x with windows y.
             x: stack, or an operand masked before.
-            y: likewise, with as many axes.
+            y: likewise, with as many axes. Where "mul" is given one stack twice, it takes one mask.
             drop: bits to drop, 0 <= drop < k - 2; with drop > 0 the signed product must satisfy
                 -2**(k-2) <= v < 2**(k-2), which shares cannot check.
 
         Error: none for drop = 0; else floor or floor + 1, unbiased.
         Cost: 1 round for the operands not masked before, whose words each party sends to the
-            others; with drop > 0 one more round and the product's words. The dealer sends one word
-            of the product, three with drop > 0.
+            others, those of a square once; with drop > 0 one more round and the product's words.
+            The dealer sends one word of the product, three with drop > 0.
         Leaks: nothing; opened words are uniform.
         Source: Beaver, CRYPTO 1991; truncation fused as in Dalskov, Escudero, Keller 2020.
         """
         left: DealerMask | tuple[int, ...] = (
             x.handle if isinstance(x, Masked) else tuple(x.shape[1:])
         )
-        right: DealerMask | tuple[int, ...] = (
+        right: DealerMask | tuple[int, ...] | None = (
             y.handle if isinstance(y, Masked) else tuple(y.shape[1:])
         )
+        square = operation == "mul" and x is y and not isinstance(x, Masked)
+        if square:
+            right = None
         a, b, c, low, top = self._dealer.product(operation, left, right, drop)
         partials = []
         if not isinstance(x, Masked):
             partials.append(self.backend.open_masked(x, a))
-        if not isinstance(y, Masked):
+        if not isinstance(y, Masked) and not square:
             partials.append(self.backend.open_masked(y, b))
         opened = iter(self._channel.exchange(partials, self.modulus) if partials else ())
         d, a = (x.opened, x.mask) if isinstance(x, Masked) else (next(opened), a)
-        e, y = (y.opened, y.stack) if isinstance(y, Masked) else (next(opened), y)
+        if square:
+            e = d
+        else:
+            e, y = (y.opened, y.stack) if isinstance(y, Masked) else (next(opened), y)
         # d y + a e + c = (x - a) y + a (y - b) + a b = x y, less the truncation's mask.
-        if operation == "matmul":
-            z = self.backend.matmul_pair(d, y, a, e, self.modulus, add=c, total=drop > 0)
+        if operation != "mul":
+            pair = (d, y), (a, e)
+            z = multiply_pair(self.backend, operation, *pair, self.modulus, c, total=drop > 0)
         else:
             d, y, a, e = (v.words if isinstance(v, Kept) else v for v in (d, y, a, e))
             z = self.backend.beaver_combine(d, y, a, e, c, total=drop > 0)
@@ -154,6 +165,58 @@ class Additive(Scheme):
             return z
         masked = self._channel.exchange([z], self.modulus)[0]
         return self.backend.truncate_finish(masked, low, top, drop, self.lead)
+
+    def sums_of_products(self, sums: Sequence[SumOfProducts]) -> list[Array]:
+        """Return shares of each ``(sum(x * y) + added + constant) / 2**drop``.
+
+        Args:
+            sums: for each -2**(k-2) <= v < 2**(k-2) before the truncation.
+
+        Error: floor or floor + 1, unbiased.
+        Cost: 1 round for the factors not masked before, if there are any, each of whose words is
+            sent once however many products it has; 1 round and one word for each result. The
+            dealer sends three words for each result.
+        Leaks: nothing; opened words are uniform.
+        Source: Beaver, CRYPTO 1991, with one mask for each operand; truncation fused as in
+            Dalskov, Escudero, Keller 2020.
+        """
+        backend, modulus = self.backend, self.modulus
+        factors = {id(x): x for each in sums for pair in each.pairs for x in pair}
+        fresh = [x for x in factors.values() if x.masked is None]
+        if fresh:
+            masks = [self._dealer.mask(x.stack.shape[1:]) for x in fresh]
+            partials = [
+                backend.open_masked(x.stack, a) for x, (a, _) in zip(fresh, masks, strict=True)
+            ]
+            opened = self._channel.exchange(partials, modulus)
+            for x, (a, handle), d in zip(fresh, masks, opened, strict=True):
+                x.masked = Masked(Kept(x.stack), Kept(a), Kept(d), handle)
+        partials, undoing = [], []
+        for each in sums:
+            pairs = [(_masked(x), _masked(y)) for x, y in each.pairs]
+            if not pairs:
+                z, low, top = self._dealer.truncation(each.shape, each.drop)
+                partials.append(backend.open_scaled(each.added, z))
+            else:
+                handles = [(x.handle, y.handle) for x, y in pairs]
+                z, low, top = self._dealer.sum_of_products(handles, each.drop)
+                if each.added is not None:
+                    z = backend.add(z, each.added, modulus, out=each.added)
+                for index, (left, right) in enumerate(pairs):
+                    kept = left.opened, right.stack, left.mask, right.opened
+                    words = (v.words for v in kept)
+                    last = index == len(pairs) - 1
+                    z = backend.beaver_combine(*words, z, total=last)
+                partials.append(z)
+            undoing.append((low, top))
+        results = []
+        opened = self._channel.exchange(partials, modulus)
+        for each, z, (low, top) in zip(sums, opened, undoing, strict=True):
+            if each.constant:
+                word = np.asarray(each.constant % modulus, z.dtype)
+                z = backend.add(z, backend.asarray(word), modulus)
+            results.append(backend.truncate_finish(z, low, top, each.drop, self.lead))
+        return results
 
     def truncate(self, x: Array, drop: int) -> Array:
         """Return shares of x / 2**drop.
@@ -189,9 +252,11 @@ class Additive(Scheme):
             thresholds: (n_thresholds, *t) public words.
 
         Error: none.
-        Cost: 7 rounds modulo 2^64, 6 modulo 2^32. For n elements, T thresholds and W = ceil(n / 64)
-            each party sends to each other one n words and 8 W T (3 k / 2 - 2) bytes, and the dealer
-            8 W (3 k / 2 + T (k - 2)) bytes and n T words.
+        Cost: 7 rounds modulo 2^64, 6 modulo 2^32. For n elements, T thresholds, W = ceil(n / 64)
+            and N nodes of trees each party sends to each other one n words and 8 W (3 N + T) bytes,
+            and the dealer 8 W (3 k / 2 + 2 N) bytes and n T words. N is k / 2 - 1 for each
+            threshold, and less for several of one word each that agree in bits or have runs of
+            zeros or ones: 94, not 372, for twelve powers of 16 modulo 2^64; see `carry_plan`.
         Leaks: nothing; opened words are uniform.
         """
         return self._comparison.below(x, thresholds)
@@ -214,6 +279,14 @@ class Additive(Scheme):
         """
         return self._comparison.positive_part(x)
 
+    def beyond(self, x: Array, low: Array, high: Array) -> Array:
+        """Return shares of max(low - x, 0) and max(x - high, 0); see `Scheme.beyond`.
+
+        Cost: as `below` with both thresholds, and 2 n more words from the dealer.
+        Error, Leaks: as `below`.
+        """
+        return self._comparison.beyond(x, low, high)
+
     def _truncate(self, x: Array, factor: Array | None, shape: tuple[int, ...], drop: int) -> Array:
         minus_mask, low, top = self._dealer.truncation(shape, drop)
         partial = self.backend.open_scaled(x, minus_mask, factor)
@@ -225,3 +298,10 @@ class Additive(Scheme):
         if pair not in self._inputs:
             self._inputs[pair] = self._keys.prg(f"{owner},{party}/input", self.backend)
         return self._inputs[pair]
+
+
+def _masked(operand: Operand) -> Masked:
+    """Return the masked form that an operand has by now."""
+    if operand.masked is None:
+        raise AssertionError("an operand of a product was not masked")
+    return operand.masked

@@ -75,8 +75,8 @@ class BitDealer(Dealer):
     def shared_bits(self, rows: int, n: int, mask: Array | None = None) -> SharedBits:
         """Return uniform bits; with a mask (n,) also its products with them."""
         planes, total = self._draw_bits((rows, -(-n // 64)))
-        xp, dtype = self._backend.xp, self._dtype
-        words = xp.stack([self._backend.bit_words(plane, n, dtype) for plane in total])
+        dtype = self._dtype
+        words = self._backend.bit_words(total, n, dtype)
         shared = self._split_words(words)
         if mask is None:
             return SharedBits(planes, shared, None)

@@ -3,7 +3,8 @@
 Layer: mpc, under the schemes. With c = x - M opened for a mask M whose bits are shared, the sign
 of x = c + M is the exclusive or of the two top bits and of the carry into them. The carry comes
 from a tree over k - 1 bits, whose first level is free because the dealer knows M; each further
-level halves the positions, so all of them together take one product of bits per position.
+level halves the positions, so all of them together take one product of bits per position. The
+sign of x - t takes c - t instead, and several public t share what `carry_plan` finds in common.
 Sources: the masked opening as in Damgard et al., TCC 2006, and Escudero et al., CRYPTO 2020; the
 tree of Brent and Kung, 1982.
 """
@@ -14,8 +15,11 @@ import math
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from he_gpu.backend import Array, Backend
 from he_gpu.mpc.bit_dealer import BitDealer, BitMask
+from he_gpu.mpc.carry_plan import carry_plan
 from he_gpu.mpc.scheme import one_by_one
 
 
@@ -35,7 +39,7 @@ class Comparison:
 
     Every function opens uniform words only, and takes log2(k) + 1 rounds: one for the value, one
     for each level of the tree but the first, one for the result. Per element each party sends a
-    word, some 3 k / 2 bits for the tree and each threshold, k for `is_zero`, and the result's bit.
+    word, some 3 k / 2 bits for the tree of each threshold, k for `is_zero`, and the result's bit.
 
     Args:
         backend: the device.
@@ -64,15 +68,12 @@ class Comparison:
         Returns:
             (parties, n_thresholds, *shape).
         """
-        xp, shape = self._backend.xp, x.shape[1:]
-        n, count = math.prod(shape), len(thresholds)
+        shape, count = x.shape[1:], len(thresholds)
+        n = math.prod(shape)
         if n == 0:
-            return xp.zeros((len(x), count, *shape), x.dtype)
-        aligned = one_by_one(thresholds, len(shape))
-        public = xp.ascontiguousarray(xp.broadcast_to(aligned, (count, *shape)))
+            return self._backend.xp.zeros((len(x), count, *shape), x.dtype)
         opened, mask = self._open(x.reshape(len(x), n), negated=False)
-        sums = [self._backend.sub(opened, t, self._modulus) for t in public.reshape(count, n)]
-        bits = self._signs(sums, mask)
+        bits = self._signs(opened, self._rows(thresholds, shape), mask)
         return self._to_words(bits, n).reshape(len(x), count, *shape)
 
     def is_zero(self, x: Array) -> Array:
@@ -98,23 +99,72 @@ class Comparison:
 
         The mask of the opening serves the product with the sign too, which takes no round.
         """
-        xp, n = self._backend.xp, math.prod(x.shape[1:])
-        if n == 0:
-            return xp.zeros(x.shape, x.dtype)
+        if math.prod(x.shape[1:]) == 0:
+            return self._backend.xp.zeros(x.shape, x.dtype)
+        return self._excesses(x, np.zeros((1, 1), x.dtype), 0)[:, 0]
+
+    def beyond(self, x: Array, low: Array, high: Array) -> Array:
+        """Return shares of max(low - x, 0) and of max(x - high, 0); (parties, 2, *shape).
+
+        Args:
+            x: (parties, *shape) shares of signed words; -2**(k-1) <= x - t < 2**(k-1) for both
+                bounds t.
+            low: public words that broadcast to (*shape).
+            high: likewise, none less than low.
+        """
+        shape = x.shape[1:]
+        if math.prod(shape) == 0:
+            return self._backend.xp.zeros((len(x), 2, *shape), x.dtype)
+        bounds = [np.asarray(b) if isinstance(b, np.generic) else b for b in (low, high)]
+        if all(_on_host(bound) and bound.size == 1 for bound in bounds):
+            thresholds = np.concatenate([bound.reshape(1, 1) for bound in bounds])
+        else:
+            full = [self._backend.xp.broadcast_to(self._here(bound), shape) for bound in bounds]
+            thresholds = self._backend.xp.stack([bound.reshape(-1) for bound in full])
+        return self._excesses(x, thresholds, 1)
+
+    def _excesses(self, x: Array, thresholds: Array, n_below: int) -> Array:
+        """Return shares of x - t where it is positive, for some thresholds first of t - x.
+
+        Args:
+            x: (parties, *shape).
+            thresholds: (rows, n) or (rows, 1).
+            n_below: for how many thresholds, from the first on, t - x is wanted.
+        """
+        n, rows = math.prod(x.shape[1:]), len(thresholds)
         opened, mask = self._open(x.reshape(len(x), n), negated=False)
-        negative = self._signs([opened], mask)
-        shared = self._dealer.shared_bits(1, n, mask.total)
-        partial = self._backend.xor_open(negative, shared.planes)
-        flipped = xp.invert(self._channel.exchange([partial], BITS)[0][0])
+        less = self._signs(opened, thresholds, mask)
+        shared = self._dealer.shared_bits(rows, n, mask.total)
+        partial = self._backend.xor_open(less, shared.planes)
+        flipped = self._channel.exchange([partial], BITS)[0]
+        wanted = self._backend.xp.invert(flipped)  # x >= t, and x < t for the first
+        wanted[:n_below] = flipped[:n_below]
+        if rows == 1 and _on_host(thresholds) and not thresholds.any():
+            gaps = opened[None]
+        else:
+            gaps = self._backend.sub(opened[None], self._here(thresholds), self._modulus)
         result = self._backend.bit_times_word(
-            flipped,
-            opened,
-            shared.words[:, 0],
+            wanted,
+            gaps,
+            shared.words,
             mask.words,
-            shared.products[:, 0],  # type: ignore[index]
+            shared.products,
             self._lead,
+            n_below,
         )
-        return result.reshape(x.shape)
+        return result.reshape(len(x), rows, *x.shape[1:])
+
+    def _rows(self, thresholds: Array, shape: tuple[int, ...]) -> Array:
+        """Return thresholds (count, *t) as rows of n words, of one where the host knows it."""
+        count, xp = len(thresholds), self._backend.xp
+        if _on_host(thresholds) and thresholds.size == count:
+            return thresholds.reshape(count, 1)
+        aligned = one_by_one(self._here(thresholds), len(shape))
+        return xp.broadcast_to(aligned, (count, *shape)).reshape(count, math.prod(shape))
+
+    def _here(self, words: Array) -> Array:
+        """Return public words on the device."""
+        return self._backend.asarray(words) if _on_host(words) else words
 
     def _open(self, x: Array, negated: bool) -> tuple[Array, BitMask]:
         """Return x - M, opened, and the mask M with its bits, or with those of -M."""
@@ -122,33 +172,73 @@ class Comparison:
         partial = self._backend.open_masked(x, mask.words)
         return self._channel.exchange([partial], self._modulus)[0], mask
 
-    def _signs(self, sums: list[Array], mask: BitMask) -> Array:
-        """Return boolean shares (parties, len(sums), W) of the top bits of c + M for each c."""
-        xp, width = self._backend.xp, mask.planes.shape[-1]
-        planes = [self._backend.bit_planes(c) for c in sums]
-        leaves = [
-            self._backend.carry_leaves(c, mask.planes, mask.pairs, self._lead) for c in planes
-        ]
-        nodes = leaves[0] if len(leaves) == 1 else xp.concatenate(leaves, axis=-1)
-        while nodes.shape[2] > 1:
-            shape = nodes.shape[2] // 2, nodes.shape[3]
-            masks, products = self._dealer.carry_masks(shape)
-            partial = self._backend.carry_open(nodes, masks)
-            opened = self._channel.exchange([partial], BITS)[0]
-            nodes = self._backend.carry_combine(opened, nodes, masks, products)
-        carries = nodes[:, 0, 0].reshape(len(nodes), len(sums), width)
-        signs = xp.bitwise_xor(carries, mask.planes[:, None, -1])
+    def _signs(self, opened: Array, thresholds: Array, mask: BitMask) -> Array:
+        """Return boolean shares (parties, rows, W) of the top bits of c - t + M.
+
+        Args:
+            opened: (n,), c.
+            thresholds: (rows, n), or (rows, 1) on the host.
+            mask: M.
+        """
+        if thresholds.shape[1] > 1 or not _on_host(thresholds):
+            return self._signs_apart(opened, thresholds, mask)
+        backend = self._backend
+        planes = backend.bit_planes(opened)
+        plan = carry_plan(tuple(int(t) for t in thresholds[:, 0]), len(planes))
+        flags = backend.borrows(planes, *plan.flags)
+        words, places = plan.leaves
+        if any(words) or places != tuple(range(len(planes) // 2)):
+            public = backend.less_pairs(planes, words, places)
+        else:
+            public = planes.reshape(-1, 2, planes.shape[1])
+        nodes = backend.carry_leaves(public, places, mask.planes, mask.pairs, self._lead)
+        for picks in plan.levels:
+            if picks is not None:
+                nodes = backend.choose_nodes(nodes, picks, flags)
+            nodes = self._join(nodes)
+        if plan.roots != tuple(range(nodes.shape[2])):
+            nodes = backend.choose_nodes(nodes, [(root, root, -1) for root in plan.roots], flags)
+        signs = backend.xp.bitwise_xor(nodes[:, 0], mask.planes[:, None, -1])
         if self._lead:
-            signs[0] ^= xp.stack([c[-1] for c in planes])
+            signs[0] ^= planes[-1]
+            for sign, threshold, top in zip(signs[0], thresholds[:, 0], plan.tops, strict=True):
+                if int(threshold) >> len(planes) - 1:
+                    backend.xp.invert(sign, out=sign)
+                if top >= 0:
+                    sign ^= flags[top]
         return signs
+
+    def _signs_apart(self, opened: Array, thresholds: Array, mask: BitMask) -> Array:
+        """Return what `_signs` does, for thresholds of every element's own."""
+        backend, count, width = self._backend, len(thresholds), mask.planes.shape[-1]
+        sums = backend.sub(opened[None], thresholds, self._modulus)
+        each = [backend.bit_planes(c) for c in sums]
+        planes = each[0][None] if count == 1 else backend.xp.stack(each)
+        k = planes.shape[1]
+        public, places = planes.reshape(-1, 2, width), tuple(range(k // 2)) * count
+        nodes = backend.carry_leaves(public, places, mask.planes, mask.pairs, self._lead)
+        while nodes.shape[2] > count:
+            nodes = self._join(nodes)
+        signs = backend.xp.bitwise_xor(nodes[:, 0], mask.planes[:, None, -1])
+        if self._lead:
+            signs[0] ^= planes[:, -1]
+        return signs
+
+    def _join(self, nodes: Array) -> Array:
+        """Return the next level of carry trees: (parties, 2, m, W) -> (parties, 2, m / 2, W)."""
+        shape = nodes.shape[2] // 2, nodes.shape[3]
+        masks, products = self._dealer.carry_masks(shape)
+        partial = self._backend.carry_open(nodes, masks)
+        opened = self._channel.exchange([partial], BITS)[0]
+        return self._backend.carry_combine(opened, nodes, masks, products)
 
     def _to_words(self, bits: Array, n: int) -> Array:
         """Return additive shares (parties, rows, n) of packed bits (parties, rows, W)."""
         shared = self._dealer.shared_bits(bits.shape[1], n)
         partial = self._backend.xor_open(bits, shared.planes)
         opened = self._channel.exchange([partial], BITS)[0]
-        rows = [
-            self._backend.bit_shares(row, shared.words[:, i], self._lead)
-            for i, row in enumerate(opened)
-        ]
-        return self._backend.xp.stack(rows, axis=1)
+        return self._backend.bit_shares(opened, shared.words, self._lead)
+
+
+def _on_host(words: Array) -> bool:
+    return isinstance(words, np.ndarray)

@@ -8,14 +8,14 @@ Sources: Beaver, CRYPTO 1991; Dalskov, Escudero, Keller, PoPETs 2020 (truncation
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from he_gpu.backend import Array, Backend, Kept, word_dtype
+from he_gpu.mpc.operation import multiply, product_shape
 from he_gpu.mpc.pool import Pool
+from he_gpu.mpc.scheme import Operation
 from he_gpu.ring import KeyRing
 
 _numbers = count()
@@ -118,27 +118,26 @@ class Dealer:
 
     def product(
         self,
-        operation: str,
+        operation: Operation,
         left: DealerMask | tuple[int, ...],
-        right: DealerMask | tuple[int, ...],
+        right: DealerMask | tuple[int, ...] | None,
         drop: int,
     ) -> Correlation:
         """Return the correlation of one product.
 
         Args:
-            operation: "mul" or "matmul".
+            operation: "mul", "matmul" or a convolution.
             left: handle of the mask that the left operand keeps, or the shape of a fresh one.
-            right: likewise; both shapes have the same number of axes.
+            right: likewise, with as many axes; None for the left operand once more: a square,
+                whose correlation has no b.
             drop: bits that the truncation of the product drops, 0 for none.
         """
 
         def make(n: int) -> tuple[Any, ...]:
             a, a_total = self._operand(left, n)
-            b, b_total = self._operand(right, n)
-            if operation == "mul":
-                a_total, b_total = a_total.words, b_total.words
-            c_total = getattr(self._backend, operation)(a_total, b_total, self._modulus)
-            if isinstance(left, DealerMask) and isinstance(right, DealerMask):
+            b, b_total = ([None] * n, a_total) if right is None else self._operand(right, n)
+            c_total = multiply(self._backend, operation, a_total, b_total, self._modulus)
+            if isinstance(left, DealerMask) and not isinstance(right, tuple):
                 c_total = self._backend.xp.broadcast_to(c_total, (n, *c_total.shape))
             if drop:
                 return a, b, *self._truncatable(c_total, drop)
@@ -148,6 +147,22 @@ class Dealer:
         items = self._take(key, make, lambda: _product_words(operation, left, right, drop > 0))
         self.bytes_sent += (3 if drop else 1) * items[2][0].nbytes
         return Correlation(*items)
+
+    def sum_of_products(
+        self, pairs: Sequence[tuple[DealerMask, DealerMask]], drop: int
+    ) -> tuple[Array, Array, Array]:
+        """Return c, low and top for a sum of elementwise products of kept masks.
+
+        They are never made in bulk: a mask belongs to one value.
+        """
+        self._own.check_process()
+        modulus, total = self._modulus, None
+        for a, b in pairs:
+            product = self._backend.mul(a.total.words, b.total.words, modulus)
+            total = product if total is None else self._backend.add(total, product, modulus)
+        c, low, top = (parts[0] for parts in self._truncatable(total[None], drop))  # type: ignore[index]
+        self.bytes_sent += 3 * c[0].nbytes
+        return c, low, top
 
     def _take(
         self, kind: Any, make: Callable[[int], tuple[Any, ...]], n_words: Callable[[], int]
@@ -205,22 +220,20 @@ class Dealer:
         return stacks if self._backend.takes_strides else xp.ascontiguousarray(stacks)
 
 
-def _name(mask: DealerMask | tuple[int, ...]) -> Any:
+def _name(mask: DealerMask | tuple[int, ...] | None) -> Any:
     return ("kept", mask.name) if isinstance(mask, DealerMask) else mask
 
 
 def _product_words(
-    operation: str,
+    operation: Operation,
     left: DealerMask | tuple[int, ...],
-    right: DealerMask | tuple[int, ...],
+    right: DealerMask | tuple[int, ...] | None,
     truncated: bool,
 ) -> int:
     """Return how many words each party holds of one product's correlation."""
     masks = (left, right)
-    a, b = (m.total.shape if isinstance(m, DealerMask) else m for m in masks)
-    if operation == "matmul":
-        result = (*np.broadcast_shapes(a[:-2], b[:-2]), a[-2], b[-1])
-    else:
-        result = np.broadcast_shapes(a, b)
+    operands = left, left if right is None else right
+    a, b = (m.total.shape if isinstance(m, DealerMask) else m for m in operands)
+    result = product_shape(operation, tuple(a), tuple(b))
     fresh = sum(math.prod(mask) for mask in masks if isinstance(mask, tuple))
     return int(fresh + (3 if truncated else 1) * math.prod(result))

@@ -8,6 +8,7 @@ section IV.A), where the data matrix is masked once for all steps of the trainin
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from he_gpu.backend import Array, Backend, Kept
@@ -38,6 +39,20 @@ class Masked(NamedTuple):
             self.mask.transposed(),
             self.opened.transposed(),
             self.handle.view(self.handle.total.transposed(), "transposed"),
+        )
+
+    def viewed(self, change: Callable[[Array], Array], *name: Hashable) -> Masked:
+        """Return the same operand seen through a change of its last axes.
+
+        Args:
+            change: moves elements about by their last axes, whatever axes stand before these.
+            name: what tells this change from every other.
+        """
+        return Masked(
+            Kept(change(self.stack.words)),
+            Kept(change(self.mask.words)),
+            Kept(change(self.opened.words)),
+            self.handle.view(Kept(change(self.handle.total.words)), "viewed", *name),
         )
 
     def reshaped(self, *shape: int) -> Masked:

@@ -25,14 +25,28 @@ class TruncationMasks(NamedTuple):
         hiding: (parties, *shape), u, v and -u - v for parties 0, 1 and 2, where 0 and 2 know u,
             and 1 and 2 know v.
         result: (parties + 1, *shape), with fresh words 0 and 2 of the result.
-        choices: (1 or 2, *shape), known to 0 and 2; see `definition.replicated.deal_truncation`.
-        parts: what that makes of them without the mask, where masks are made in bulk, or None.
+        parts: what undoes the mask, as `definition.replicated.deal_truncation` makes it without
+            the mask. It and the result are None where masks are not made in bulk: see
+            `Pairwise.deal`.
     """
 
     hiding: Array
-    result: Array
-    choices: Array
+    result: Array | None
     parts: Array | None
+
+
+class Dealt(NamedTuple):
+    """What undoes the mask of one truncation; what nobody here knows is 0.
+
+    Attributes:
+        result: (parties + 1, *shape), with fresh words 0 and 2 of the result.
+        parts: the second party's, where party 2 is hosted here, or None.
+        choices: (1 or 2, *shape), known to 0 and 2, of which the first party's are made.
+    """
+
+    result: Array
+    parts: Array | None
+    choices: Array
 
 
 class Pairwise:
@@ -67,60 +81,90 @@ class Pairwise:
         """Tell whether one of the parties is hosted here."""
         return any(party in self._hosted for party in parties)
 
-    def truncation_masks(self, shape: tuple[int, ...], drop: int) -> TruncationMasks:
-        """Return masks for a truncation of words of a shape."""
+    def truncation_masks(
+        self, shape: tuple[int, ...], drop: int, balance: bool = False
+    ) -> TruncationMasks:
+        """Return masks for a truncation of words of a shape.
+
+        Args:
+            shape: of the words.
+            drop: bits that the truncation drops.
+            balance: leave out -u - v where masks are not made in bulk, as `cross_multiply` makes
+                it itself; all parties are hosted here.
+        """
         self._keys.check_process()  # a forked child must not take what its parent takes too
         kind = "truncation", shape, drop
         ready = self._pool.ready(kind)
         if ready is not None:
             return TruncationMasks(*ready)
-        xp, hosted, dtype = self._backend.xp, self._hosted, word_dtype(self._modulus)
-        n_choices = 1 if 2 * drop <= 8 * dtype.itemsize else 2
 
         def make(n: int) -> tuple[Any, ...]:
-            hiding = self._backend.empty((n, len(self._hosted), *shape), dtype)
-            result = self._backend.empty((n, len(self._hosted) + 1, *shape), dtype)
-            choices = self._backend.empty((n, n_choices, *shape), dtype)
-            for row, party in enumerate(hosted):
-                if party != DEALER:
-                    self.draw(hiding[:, row], party, DEALER, "hiding")
-            if DEALER in hosted:
-                u, v = (
-                    hiding[:, hosted.index(p)]
-                    if p in hosted
-                    else self.draw(self._backend.empty((n, *shape), dtype), p, DEALER, "hiding")
-                    for p in (0, 1)
-                )
-                last = hiding[:, -1]
-                both = last if last.flags.c_contiguous else self._backend.empty(u.shape, dtype)
-                self._backend.add(u, v, self._modulus, out=both)
-                last[...] = self._backend.neg(both, self._modulus, out=both)
-            for party, word in ((0, 0), (1, 2)):
-                rows = self.rows(word)
-                if rows:
-                    self.draw(result[:, rows[0]], party, DEALER, "result")
-                    for row in rows[1:]:
-                        result[:, row] = result[:, rows[0]]
-            self.draw(choices, 0, DEALER, "choices")
+            hiding = self._hiding(n, shape, balance and n == 1)
             if n == 1:
-                return hiding, result, choices, [None]
-            every = TruncationMasks(
-                hiding, xp.moveaxis(result, 0, 1), xp.moveaxis(choices, 0, 1), None
-            )
-            parts = xp.moveaxis(self.parts(every, drop, None), 2, 0)
-            return hiding, result, choices, parts
+                return hiding, [None], [None]
+            rows = len(self._hosted) + 1
+            result = self._backend.empty((n, rows, *shape), word_dtype(self._modulus))
+            by_row = self._backend.xp.moveaxis(result, 0, 1)
+            parts = self._backend.deal_truncation(*self._fresh(by_row, drop), drop)
+            for row in self.rows(0)[1:]:
+                by_row[row] = by_row[0]
+            return hiding, result, self._backend.xp.moveaxis(parts, 2, 0)
 
         def n_bytes() -> int:
-            return 13 * math.prod(shape) * dtype.itemsize  # the same wherever parties are
+            word = word_dtype(self._modulus).itemsize
+            return 13 * math.prod(shape) * word  # the same wherever parties are
 
         return TruncationMasks(*self._pool.take(kind, make, n_bytes))
 
-    def parts(self, masks: TruncationMasks, drop: int, mask: Array | None) -> Array:
-        """Return what undoes masks: with the mask that party 2 has, or without."""
-        words = (masks.result[rows[0], ...] if rows else None for rows in map(self.rows, (0, 2)))
-        # Who lacks the words lacks a part too, and is sent it.
-        first, last = (masks.choices[0, ...] if word is None else word for word in words)
-        return self._backend.deal_truncation(first, last, masks.choices, drop, mask)
+    def deal(self, shape: tuple[int, ...], drop: int, mask: Array | None) -> Dealt:
+        """Return what undoes the mask of one truncation.
+
+        Args:
+            shape: of the words.
+            drop: bits that the truncation drops.
+            mask: (*shape), which party 2 has; None where it is not hosted here.
+        """
+        shape = (len(self._hosted) + 1, *shape)
+        result = self._backend.empty(shape, word_dtype(self._modulus))
+        first, last, choices = self._fresh(result, drop)
+        if mask is None:
+            return Dealt(result, None, choices)
+        copy = result[-1, ...] if len(self.rows(0)) > 1 else None
+        parts = self._backend.deal_truncation(first, last, choices, drop, mask, copy)
+        return Dealt(result, parts, choices)
+
+    def _hiding(self, n: int, shape: tuple[int, ...], balance: bool) -> Array:
+        """Return what hides the parties' words in n truncations, (n, parties, *shape)."""
+        hosted, dtype = self._hosted, word_dtype(self._modulus)
+        hiding = self._backend.empty((n, len(hosted), *shape), dtype)
+        for row, party in enumerate(hosted):
+            if party != DEALER:
+                self.draw(hiding[:, row], party, DEALER, "hiding")
+        if balance or DEALER not in hosted:
+            return hiding
+        u, v = (
+            hiding[:, hosted.index(p)]
+            if p in hosted
+            else self.draw(self._backend.empty((n, *shape), dtype), p, DEALER, "hiding")
+            for p in (0, 1)
+        )
+        last = hiding[:, -1]
+        both = last if last.flags.c_contiguous else self._backend.empty(u.shape, dtype)
+        self._backend.add(u, v, self._modulus, out=both)
+        last[...] = self._backend.neg(both, self._modulus, out=both)
+        return hiding
+
+    def _fresh(self, result: Array, drop: int) -> tuple[Array, Array, Array]:
+        """Draw words 0 and 2 of a result, (parties + 1, *shape), and return them and choices."""
+        shape, k = result.shape[1:], 8 * result.dtype.itemsize
+        choices = self._backend.empty((1 if 2 * drop <= k else 2, *shape), result.dtype)
+        self.draw(choices, 0, DEALER, "choices")
+        first, last = (
+            # Who lacks the words lacks a part too, and is sent it.
+            self.draw(result[rows[0], ...], party, DEALER, "result") if rows else choices[0, ...]
+            for party, rows in enumerate(map(self.rows, (0, 2)))
+        )
+        return first, last, choices
 
     def zero_share(self, shape: tuple[int, ...]) -> Array:
         """Return shares of 0, (parties, *shape).

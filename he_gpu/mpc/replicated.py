@@ -9,16 +9,17 @@ Escudero, Keller, "Fantastic Four", USENIX Security 2021 (one party deals for th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from he_gpu.backend import Array, Backend, word_dtype
 from he_gpu.channel import Cost, LocalChannel, PairChannel
 from he_gpu.mpc.additive import Additive
+from he_gpu.mpc.operation import multiply_pair, product_shape
 from he_gpu.mpc.pairwise import DEALER, Pairwise, TruncationMasks
 from he_gpu.mpc.scheme import Operation, Scheme
+from he_gpu.mpc.sums import SumOfProducts
 from he_gpu.ring import KeyRing
 
 
@@ -125,10 +126,10 @@ class Replicated(Scheme):
         return result
 
     def product(self, operation: Operation, x: Array, y: Array, drop: int) -> Array:
-        """Return shares of ``x * y`` or ``x @ y``, divided by 2**drop where drop > 0.
+        """Return shares of ``x * y``, ``x @ y`` or conv(x, y), over 2**drop where drop > 0.
 
         Args:
-            operation: "mul" or "matmul".
+            operation: "mul", "matmul" or a convolution, of images x with windows y.
             x: stack.
             y: stack with as many axes.
             drop: bits to drop, 0 <= drop < k - 2; with drop > 0 the signed product must satisfy
@@ -140,10 +141,13 @@ class Replicated(Scheme):
         Leaks: nothing; words that are sent are uniform.
         Source: Araki et al., CCS 2016.
         """
-        shape = _product_shape(operation, x.shape[1:], y.shape[1:])
+        shape = product_shape(operation, x.shape[1:], y.shape[1:])
         if drop:
-            masks = self._pairwise.truncation_masks(shape, drop)
-            return self._truncated(self._cross(operation, x, y, masks.hiding), masks, drop)
+            balance = operation == "mul" and self._n_hosted == 3
+            masks = self._pairwise.truncation_masks(shape, drop, balance)
+            balance = balance and masks.parts is None
+            own = self._cross(operation, x, y, masks.hiding, balance)
+            return self._truncated(own, masks, drop)
         z = self._cross(operation, x, y, self._pairwise.zero_share(shape))
         messages = [
             (
@@ -155,6 +159,29 @@ class Replicated(Scheme):
         ]
         last = self._channel.transfer(messages)[(self._first + self._n_hosted) % 3]
         return self.backend.xp.concatenate([z, last[None]])
+
+    def sums_of_products(self, sums: Sequence[SumOfProducts]) -> list[Array]:
+        """Return shares of each ``(sum(x * y) + added + constant) / 2**drop``.
+
+        Args:
+            sums: for each -2**(k-2) <= v < 2**(k-2) before the truncation.
+
+        Error, Leaks: as `truncate`.
+        Cost: 2 rounds; each party sends two words for each result.
+        """
+        hidden = []
+        for each in sums:
+            masks = self._pairwise.truncation_masks(each.shape, each.drop)
+            z = masks.hiding
+            for x, y in each.pairs:
+                z = self._cross("mul", x.stack, y.stack, z)
+            if each.added is not None:
+                z = self.backend.add(each.added[:-1], z, self.modulus, out=z)
+            if each.constant and 0 in self._channel.parties:
+                word = self.backend.asarray(np.asarray(each.constant % self.modulus, z.dtype))
+                self.backend.add(z[:1], word, self.modulus, out=z[:1])
+            hidden.append((z, masks, each.drop))
+        return self._all_truncated(hidden)
 
     def truncate(self, x: Array, drop: int) -> Array:
         """Return shares of x / 2**drop.
@@ -169,8 +196,9 @@ class Replicated(Scheme):
 
         Error: floor or floor + 1, always; the latter with the probability of the dropped fraction.
         Cost: 2 rounds; each party sends two words.
-        Leaks: nothing: party 2 receives nothing, the others uniform words; if the result is
-            revealed, also on which side of the mask's dropped bits the value's fell.
+        Leaks: nothing: party 2 receives nothing, the others uniform words, of which the second that
+            party 2 deals is a uniform multiple of 2**(k - drop); if the result is revealed, also
+            on which side of the mask's dropped bits the value's fell.
         Source: the mask as in Dalskov, Escudero, Keller, PoPETs 2020; one party as the dealer as in
             ABY3, section 5.1.
         """
@@ -216,38 +244,70 @@ class Replicated(Scheme):
         """
         return self._by_pair(lambda words: self._pair.positive_part(words), x, x.shape[1:])
 
-    def _cross(self, operation: Operation, x: Array, y: Array, add: Array) -> Array:
-        """Return each party's share of a product, (parties, *shape), plus ``add``, used up."""
+    def beyond(self, x: Array, low: Array, high: Array) -> Array:
+        """Return shares of max(low - x, 0) and max(x - high, 0); see `Scheme.beyond`.
+
+        Error, Cost, Leaks: as `below`, with `Additive.beyond`.
+        """
+        shape = (2, *x.shape[1:])
+        return self._by_pair(lambda words: self._pair.beyond(words, low, high), x, shape)
+
+    def _cross(
+        self, operation: Operation, x: Array, y: Array, add: Array, balance: bool = False
+    ) -> Array:
+        """Return each party's share of a product, (parties, *shape), plus ``add``, used up.
+
+        To balance, party 2's row of ``add`` is made here of the other two.
+        """
         if operation == "mul":
-            return self.backend.cross_multiply(x, y, add, out=add)
+            if self._n_hosted == 3:  # the last row repeats the first
+                x, y = x[:3], y[:3]
+            return self.backend.cross_multiply(x, y, add, out=add, balance=balance)
         both = self.backend.add(y[:-1], y[1:], self.modulus)
-        return self.backend.matmul_pair(x[:-1], both, x[1:], y[:-1], self.modulus, add=add)
+        pair = (x[:-1], both), (x[1:], y[:-1])
+        return multiply_pair(self.backend, operation, *pair, self.modulus, add)
 
     def _truncated(self, z: Array, masks: TruncationMasks, drop: int) -> Array:
         """Return the truncated value of three hidden shares z, (parties, *shape)."""
-        hosted, result = self._channel.parties, masks.result
-        own = [z[party - self._first, ...] if party in hosted else None for party in range(3)]
-        parts = masks.parts
-        if parts is None:
-            parts = self._pairwise.parts(masks, drop, own[DEALER])
-        elif DEALER in hosted:
-            self.backend.deal_mask(parts[:, 1], own[DEALER], drop)
-        dealt = parts[:, 1] if DEALER in hosted else None
-        received = self._channel.transfer([(0, 1, own[0]), (1, 0, own[1]), (DEALER, 1, dealt)])
+        return self._all_truncated([(z, masks, drop)])[0]
+
+    def _all_truncated(self, hidden: Sequence[tuple[Array, TruncationMasks, int]]) -> list[Array]:
+        """Return the truncated values of hidden shares, each with its masks and drop."""
+        hosted, messages, dealt = self._channel.parties, [], []
+        for z, (_, result, parts), drop in hidden:
+            own = [z[party - self._first, ...] if party in hosted else None for party in range(3)]
+            choices = last = None
+            if result is None:
+                result, parts, choices = self._pairwise.deal(z.shape[1:], drop, own[DEALER])
+            elif DEALER in hosted and parts is not None:
+                self.backend.deal_mask(parts[:, 1], own[DEALER], drop)
+            if DEALER in hosted and parts is not None:
+                last = parts[:, -1]
+            messages += [(0, 1, own[0]), (1, 0, own[1]), (DEALER, 1, last)]
+            dealt.append((result, parts, choices, drop))
+        received = self._channel.transfer(messages)
+        results = [result for result, *_ in dealt]
         pair = self._pair_channel.parties
         if not pair:
-            return result
-        from_first = own[0] if own[0] is not None else received[0]
-        from_second = own[1] if own[1] is not None else received[1]
-        opened = self.backend.add(from_first, from_second, self.modulus)
-        if self._n_hosted < 3:  # party 0 makes its part, party 1 takes what it was dealt
-            rows = [parts[:, 0]] if 0 in pair else []
-            rows += [received[2]] if 1 in pair else []
-            parts = self.backend.xp.stack(rows, axis=1)
-        partial = self.backend.choose_truncation(opened, parts, drop, int(0 in pair))
-        (word,) = self._pair_channel.exchange([partial], self.modulus)
-        result[(1 - self._first) % 3] = word
-        return result
+            return results
+        partials, lead, row = [], int(0 in pair), (1 - self._first) % 3
+        for index, (result, parts, choices, drop) in enumerate(dealt):
+            from_first, from_second, from_dealer = received[3 * index : 3 * index + 3]
+            if from_first is None:
+                from_first = messages[3 * index][2]
+            if from_second is None:
+                from_second = messages[3 * index + 1][2]
+            if self._n_hosted < 3:  # party 0 makes its part, party 1 takes what it was dealt
+                rows = [parts[:, 0]] if lead and choices is None and parts is not None else []
+                rows += [from_dealer] if 1 in pair else []
+                parts = self.backend.xp.stack(rows, axis=1) if rows else None
+            words = from_first, from_second, parts, drop, lead, choices if lead else None
+            partials.append(self.backend.choose_truncation(*words, out=result[row, ...]))
+        exchanged = self._pair_channel.exchange(partials, self.modulus)
+        for result, partial, word in zip(results, partials, exchanged, strict=True):
+            if word is not partial:
+                result[row] = word
+        return results
 
     def _by_pair(
         self, function: Callable[[Array], Array], x: Array, shape: tuple[int, ...]
@@ -284,10 +344,3 @@ class Replicated(Scheme):
         """Return a stack of the words that are kept here, by their index."""
         kept = [words[(self._first + row) % 3] for row in range(self._n_hosted + 1)]
         return self.backend.xp.stack(kept)
-
-
-@lru_cache(maxsize=1024)
-def _product_shape(operation: Operation, x: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
-    if operation == "mul":
-        return np.broadcast_shapes(x, y)
-    return (*np.broadcast_shapes(x[:-2], y[:-2]), x[-2], y[-1])

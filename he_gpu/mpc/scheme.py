@@ -7,15 +7,17 @@ bits. Local operations are here, interactive ones in the schemes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from he_gpu.backend import Array, Backend
+from he_gpu.backend import Array, Backend, Convolution
 from he_gpu.channel import Cost
 
 if TYPE_CHECKING:
     from he_gpu.mpc.masked import Masked
+    from he_gpu.mpc.sums import SumOfProducts
 
-Operation = Literal["mul", "matmul"]
+Operation = Literal["mul", "matmul"] | Convolution
 
 
 class Scheme(ABC):
@@ -57,6 +59,10 @@ class Scheme(ABC):
         """Return the stack of ``x * y`` or ``x @ y``, divided by 2**drop where drop > 0."""
 
     @abstractmethod
+    def sums_of_products(self, sums: Sequence[SumOfProducts]) -> list[Array]:
+        """Return the stack of each ``(sum(x * y) + added + constant) / 2**drop``."""
+
+    @abstractmethod
     def truncate(self, x: Array, drop: int) -> Array:
         """Return the stack of x / 2**drop, rounded to one of the two nearest integers."""
 
@@ -66,7 +72,8 @@ class Scheme(ABC):
 
         Args:
             x: stack of signed words, rows by shape.
-            thresholds: (n_thresholds, *t) public signed words, each t broadcast to x's shape.
+            thresholds: (n_thresholds, *t) public signed words, each t broadcast to x's shape, on
+                the host or the device; those of one word each, on the host, share work.
 
         Returns:
             A stack of shape (rows, n_thresholds, *shape).
@@ -79,6 +86,19 @@ class Scheme(ABC):
     @abstractmethod
     def positive_part(self, x: Array) -> Array:
         """Return the stack of max(x, 0)."""
+
+    @abstractmethod
+    def beyond(self, x: Array, low: Array, high: Array) -> Array:
+        """Return the stack of max(low - x, 0) and max(x - high, 0): how far x is out of bounds.
+
+        Args:
+            x: stack of signed words, rows by shape.
+            low: public signed words that broadcast to x's shape, on the host or the device.
+            high: likewise, none less than low.
+
+        Returns:
+            A stack of shape (rows, 2, *shape).
+        """
 
     @abstractmethod
     def mask(self, x: Array) -> Masked | Array:
@@ -115,13 +135,25 @@ class Scheme(ABC):
         product = self.backend.mul(x, public, self.modulus)
         return self.truncate(product, drop) if drop else product
 
+    def weighted_sum(self, stacks: Sequence[Array], weights: Sequence[int]) -> Array:
+        """Return the sum of stacks of equal shape, each times a public integer. Cost: none."""
+        return self.backend.weighted_sum(stacks, weights, self.modulus)
+
     def matmul_public(self, left: Array, right: Array) -> Array:
         """Return the stack of a matrix product of which one operand is public. Cost: none."""
         return self.backend.matmul(left, right, self.modulus)
 
+    def conv_public(self, x: Array, weight: Array, convolution: Convolution) -> Array:
+        """Return the stack of a convolution whose images or windows are public. Cost: none."""
+        return self.backend.conv(x, weight, convolution, self.modulus)
+
     def sum(self, x: Array, axes: tuple[int, ...], keepdims: bool) -> Array:
         """Return the stack of sums over axes of the stack, none of them 0. Cost: none."""
         return self.backend.xp.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
+
+    def cumsum(self, x: Array, axis: int) -> Array:
+        """Return the stack of sums of the first elements along an axis, not 0. Cost: none."""
+        return self.backend.xp.cumsum(x, axis=axis, dtype=x.dtype)
 
 
 def one_by_one(thresholds: Array, ndim: int) -> Array:

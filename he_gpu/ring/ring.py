@@ -31,8 +31,15 @@ class Ring:
 
     Example:
         >>> ring = Ring(501337, device="cpu")
-        >>> ring.to_numpy(ring.mul(ring.asarray([2, -1]), ring.asarray([10, 1]))).tolist()
-        [20, 501336]
+        >>> ring.device
+        'cpu'
+        >>> a = ring.asarray([[2, -1], [0, 3]])
+        >>> ring.to_numpy(ring.mul(a, 10)).tolist()
+        [[20, 501327], [0, 30]]
+        >>> ring.to_numpy(ring.sub(ring.add(a, 1), ring.neg(a))).tolist()
+        [[5, 501336], [1, 7]]
+        >>> ring.to_numpy(ring.matmul(a, a)).tolist()
+        [[4, 501332], [0, 9]]
     """
 
     def __init__(self, modulus: int, device: str = "auto"):

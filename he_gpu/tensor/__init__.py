@@ -4,6 +4,7 @@ Layer: tensor. The files in the order in which they build on each other: `layout
 `tournament`, `selection`, `arithmetic`, `secret`.
 """
 
+from he_gpu.tensor.polynomial import Polynomial, approximate
 from he_gpu.tensor.secret import SecretTensor
 
-__all__ = ["SecretTensor"]
+__all__ = ["Polynomial", "SecretTensor", "approximate"]

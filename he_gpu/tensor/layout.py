@@ -6,7 +6,7 @@ secret.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from he_gpu.mpc import Masked
 from he_gpu.ring.fixedpoint import word_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from he_gpu.session import Session
 
@@ -39,10 +39,6 @@ class Layout:
     """
 
     __slots__ = ("_masked", "_stack", "frac_bits", "ndim", "session", "shape")
-
-    __array_ufunc__ = None  # NumPy and CuPy leave `array + tensor` to the tensor
-
-    _functions: ClassVar[frozenset[str]] = frozenset()  # the methods that he_gpu has as functions
 
     def __init__(
         self, session: Session, stack: Array, frac_bits: int, masked: Masked | None = None
@@ -149,23 +145,6 @@ class Layout:
     __array__ = __bool__ = __float__ = __int__ = __index__ = __complex__ = __hash__ = _refuse
     __reduce_ex__ = __contains__ = _refuse
 
-    def __array_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: Any
-    ) -> Any:
-        """Answer NumPy's functions of shape, and say what stands in for the others."""
-        if function in (np.shape, np.ndim, np.size):
-            given = (_stand_in(value) for value in args)
-            return function(*given, **{key: _stand_in(value) for key, value in kwargs.items()})
-        if function is np.transpose and args and args[0] is self:
-            return self.transpose(*args[1:], *kwargs.values())
-        name = {"amax": "max", "amin": "min"}.get(function.__name__, function.__name__)
-        what = f"{function.__module__}.{function.__name__}: a SecretTensor is no NumPy array"
-        if name in self._functions:
-            raise ArgumentTypeError(f"{what}; use he_gpu.{name}, or reveal() it first")
-        if callable(getattr(type(self), name, None)):
-            raise ArgumentTypeError(f"{what}; use its method {name}, or reveal() it first")
-        raise SecretAccessError(f"{what}; reveal() it first, which shows it to every party")
-
     def _like(self: Self, stack: Array) -> Self:
         return type(self)(self.session, stack, self.frac_bits)
 
@@ -192,30 +171,26 @@ class Layout:
 
     def _axes(self, axes: Any, function: str) -> tuple[int, ...]:
         """Return axes as distinct non-negative numbers."""
-        given = tuple(axes) if isinstance(axes, tuple | list | range) else (axes,)
-        for axis in given:
-            check_integer(axis, f"{function}: axis")
-            if not -self.ndim <= axis < self.ndim:
-                raise ArgumentValueError(
-                    f"{function}: axis must be in [{-self.ndim}, {self.ndim}), got {axis}"
-                )
-        normal = tuple(int(axis) % self.ndim for axis in given)
-        if len(set(normal)) != len(normal):
-            raise ArgumentValueError(f"{function}: axes must differ, got {axes}")
-        return normal
+        return check_axes(axes, self.ndim, function)
+
+
+def check_axes(axes: Any, ndim: int, function: str) -> tuple[int, ...]:
+    """Return one axis or several, of an array of ndim axes, as distinct non-negative numbers."""
+    given = tuple(axes) if isinstance(axes, tuple | list | range) else (axes,)
+    for axis in given:
+        check_integer(axis, f"{function}: axis")
+        if not -ndim <= axis < ndim:
+            raise ArgumentValueError(f"{function}: axis must be in [{-ndim}, {ndim}), got {axis}")
+    normal = tuple(int(axis) % ndim for axis in given)
+    if len(set(normal)) != len(normal):
+        raise ArgumentValueError(f"{function}: axes must differ, got {axes}")
+    return normal
 
 
 def check_integer(value: Any, what: str) -> None:
     """Refuse what is no integer, naming what it was meant for."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ArgumentTypeError(f"{what} must be an integer, got {type(value).__name__}")
-
-
-def _stand_in(value: Any) -> Any:
-    """Return a public array of a secret's shape, and anything else as it is."""
-    return (
-        np.broadcast_to(np.empty((), np.bool_), value.shape) if isinstance(value, Layout) else value
-    )
 
 
 def _is_basic(part: Any) -> bool:

@@ -245,8 +245,7 @@ def below(session: Session, stack: Array, thresholds: Any) -> Array:
     integers = np.asarray(thresholds, np.int64)
     if integers.ndim < stack.ndim:
         integers = integers.reshape(1, *_padded(integers.shape, stack.ndim - 1))
-    words = session.backend.asarray(_words(integers, session.modulus))
-    return session.scheme.below(stack, words)
+    return session.scheme.below(stack, _words(integers, session.modulus))
 
 
 def _padded(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:

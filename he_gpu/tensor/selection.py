@@ -84,8 +84,8 @@ class Selection(Ordering):
             low: lower bound, secret or public; None for none.
             high: upper bound, likewise.
 
-        Cost: that of the scheme's `positive_part`, for each element once by one bound; for two
-            public bounds twice at once; otherwise twice, one after the other.
+        Cost: by one bound that of the scheme's `positive_part`, by two public ones that of its
+            `beyond`; otherwise `positive_part` twice, one after the other.
         """
         self.session.check_open("clip")
         if low is None and high is None:
@@ -97,15 +97,17 @@ class Selection(Ordering):
         if isinstance(low, Ordering) or isinstance(high, Ordering):
             return self._larger(low, "clip")._smaller(high, "clip")
         lower, upper = as_reals(low, "clip", "low"), as_reals(high, "clip", "high")
-        _common_shape("clip", self.shape, lower.shape, upper.shape)
+        shape = _common_shape("clip", self.shape, lower.shape, upper.shape)
         self = self._refined(lower, upper)
-        bounds = np.broadcast_arrays(np.minimum(lower, upper), upper)
-        (x, bottom), (x, top) = (self._stacks(bound, "clip") for bound in bounds)
-        session, scheme = self.session, self.session.scheme
-        gaps = [difference(session, x, top), difference(session, bottom, x)]
-        parts = scheme.positive_part(session.backend.xp.stack(gaps, axis=1))
+        bounds = np.minimum(lower, upper), upper
+        words = (self._encoded(bound, self.frac_bits, "clip") for bound in bounds)
+        x = self._stack_as(max(lower.ndim, upper.ndim))
+        if x.shape[1:] != shape:
+            x = self.session.backend.xp.broadcast_to(x, (x.shape[0], *shape))
+        scheme = self.session.scheme
+        parts = scheme.beyond(x, *map(np.asarray, words))
         # x - max(x - high, 0) + max(low - x, 0), of which one part at most is not 0
-        return self._like(scheme.add(scheme.sub(x, parts[:, 0]), parts[:, 1]))
+        return self._like(scheme.add(scheme.sub(x, parts[:, 1]), parts[:, 0]))
 
     def where(self: Self, condition: Any, other: Any) -> Self:
         """Return self where the condition holds and other elsewhere; see `he_gpu.where`."""
@@ -249,9 +251,6 @@ class Selection(Ordering):
         """Wrap a stack that has the fraction bits to which self and other are aligned."""
         finer = max(self.frac_bits, other.frac_bits if isinstance(other, Ordering) else 0)
         return type(self)(self.session, stack, finer)
-
-
-Selection._functions = frozenset(name for name in vars(Selection) if not name.startswith("_"))
 
 
 def choose(condition: Any, x: Any, y: Any) -> Any:

@@ -6,6 +6,7 @@ import pytest
 from he_gpu.backend import cpu
 from he_gpu.backend import get_backend as backend_of
 from he_gpu.backend.definition import bits as definition
+from he_gpu.backend.definition import leaves
 from he_gpu.backend.definition.sharing import Stream
 from he_gpu.backend.definition.words import word_dtype
 from he_gpu.backend.device import bits as launcher
@@ -39,6 +40,17 @@ def bits_of(plane, n):
 def opened(stack):
     """The value of boolean shares."""
     return np.bitwise_xor.reduce(stack, axis=0)
+
+
+def all_places(k):
+    return tuple(range(k // 2))
+
+
+class Definitions:
+    """The definitions of both families, as a backend has them."""
+
+    def __getattr__(self, name):
+        return getattr(definition if hasattr(definition, name) else leaves, name)
 
 
 def xor_shares(rng, parties, value):
@@ -97,8 +109,14 @@ def carries(on, dealer, c, mask):
     planes, mask_planes = on.bit_planes(c), on.bit_planes(mask)
     shares = dealer.share(mask_planes)
     pairs = dealer.share(mask_planes[1::2] & mask_planes[::2])
-    nodes = on.carry_leaves(planes, shares, pairs, 1)
-    assert_same(split_lead(on.carry_leaves, planes, shares, pairs), nodes)
+    places = all_places(len(planes))
+    public = planes.reshape(len(places), 2, planes.shape[1])
+
+    def first_level(public, shares, pairs, lead):
+        return on.carry_leaves(public, places, shares, pairs, lead)
+
+    nodes = first_level(public, shares, pairs, 1)
+    assert_same(split_lead(first_level, public, shares, pairs), nodes)
     while nodes.shape[2] > 1:
         masks, products = dealer.level(nodes.shape[2] // 2, nodes.shape[3])
         nodes = on.carry_combine(on.carry_open(nodes, masks), nodes, masks, products)
@@ -132,10 +150,9 @@ def test_definition_of_planes(n, modulus):
     assert_same(np.array(words_of(planes, n), words.dtype), words)
     if n % 64:
         assert (planes[:, -1] >> np.uint64(n % 64) == 0).all()
-    plane = uint64s(rng, width(n))
-    assert_same(
-        definition.bit_words(plane, n, words.dtype), np.array(bits_of(plane, n), words.dtype)
-    )
+    rows = uint64s(rng, 3, width(n))
+    expected = np.array([bits_of(plane, n) for plane in rows], words.dtype)
+    assert_same(definition.bit_words(rows, n, words.dtype), expected)
 
 
 def test_definition_takes_every_other_word():
@@ -151,11 +168,11 @@ def test_definition_of_the_trees(n, parties, modulus):
     k = modulus.bit_length() - 1
     dealer = Dealer(rng, parties)
     c, mask = word_pairs(rng, n, modulus)
-    result = opened(carries(definition, dealer, c, mask))
+    result = opened(carries(Definitions(), dealer, c, mask))
     low = 2 ** (k - 1) - 1
     pairs = list(zip(ints(c), ints(mask), strict=True))
     assert bits_of(result, n) == [((x & low) + (y & low)) >> (k - 1) for x, y in pairs]
-    result = opened(equalities(definition, dealer, c, mask))
+    result = opened(equalities(Definitions(), dealer, c, mask))
     assert bits_of(result, n) == [int(x == y) for x, y in pairs]
 
 
@@ -168,9 +185,9 @@ def test_definition_of_the_trees_over_many_blocks(monkeypatch):
     pairs = list(zip(ints(c), ints(mask), strict=True))
     for block in (16, 128, 2**13):
         monkeypatch.setattr(definition, "BLOCK_WORDS", block)
-        result = opened(carries(definition, dealer, c, mask))
+        result = opened(carries(Definitions(), dealer, c, mask))
         assert bits_of(result, c.size) == [((x & low) + (y & low)) >> 63 for x, y in pairs]
-        result = opened(equalities(definition, dealer, c, mask))
+        result = opened(equalities(Definitions(), dealer, c, mask))
         assert bits_of(result, c.size) == [int(x == y) for x, y in pairs]
 
 
@@ -207,24 +224,28 @@ def test_definition_of_split_bits(shape):
 @pytest.mark.parametrize("n", [0, *SIZES, 2**13 + 70])
 def test_definition_of_bits_as_words(n, parties, modulus):
     rng = np.random.default_rng(n)
-    plane, dtype = uint64s(rng, width(n)), word_dtype(modulus)
-    public, mask = some_words(rng, n, modulus), some_words(rng, n, modulus)
-    secret = rng.integers(0, 2, n).astype(dtype)
+    rows, dtype = 3, word_dtype(modulus)
+    planes, public = uint64s(rng, rows, width(n)), some_words(rng, (rows, n), modulus)
+    mask, secret = some_words(rng, n, modulus), rng.integers(0, 2, (rows, n)).astype(dtype)
     beta, masks, product = (sum_shares(rng, parties, x) for x in (secret, mask, mask * secret))
-    bits = [v ^ b for v, b in zip(bits_of(plane, n), ints(secret), strict=True)]
-    shares = definition.bit_shares(plane, beta, 1)
-    assert_same(shares.sum(axis=0, dtype=dtype), np.array(bits, dtype))
-    assert_same(split_lead(definition.bit_shares, plane, beta), shares)
-    words = definition.bit_times_word(plane, public, beta, masks, product, 1)
-    expected = [
-        b * (c + m) % modulus for b, c, m in zip(bits, ints(public), ints(mask), strict=True)
-    ]
-    assert_same(words.sum(axis=0, dtype=dtype), np.array(expected, dtype))
-    both = plane, public
-    assert_same(
-        split_lead(lambda v, *x: definition.bit_times_word(*v, *x), both, beta, masks, product),
-        words,
-    )
+    bits = np.array([bits_of(plane, n) for plane in planes], dtype).reshape(rows, n) ^ secret
+    shares = definition.bit_shares(planes, beta, 1)
+    assert_same(shares.sum(axis=0, dtype=dtype), bits)
+    assert_same(split_lead(definition.bit_shares, planes, beta), shares)
+    for negated in range(rows + 1):
+        words = definition.bit_times_word(planes, public, beta, masks, product, 1, negated)
+        for row in range(rows):
+            sign = -1 if row < negated else 1
+            expected = [
+                sign * b * (c + m) % modulus
+                for b, c, m in zip(ints(bits[row]), ints(public[row]), ints(mask), strict=True)
+            ]
+            assert_same(words[:, row].sum(axis=0, dtype=dtype), np.array(expected, dtype))
+
+        def step(both, beta, masks, product, lead, negated=negated):
+            return definition.bit_times_word(*both, beta, masks, product, lead, negated)
+
+        assert_same(split_lead(step, (planes, public), beta, masks, product), words)
 
 
 def on_both(kernel_device, function, *operands):
@@ -241,7 +262,7 @@ def test_device_planes(kernel_device, n, modulus):
     words = some_words(rng, n, modulus)
     on_both(kernel_device, "bit_planes", words)
     on_both(kernel_device, "bit_planes", some_words(rng, 2 * n, modulus)[::2])
-    on_both(kernel_device, "bit_words", uint64s(rng, width(n)), n, words.dtype)
+    on_both(kernel_device, "bit_words", uint64s(rng, 3, width(n)), n, words.dtype)
 
 
 @pytest.mark.parametrize("k", [64, 32])
@@ -249,11 +270,6 @@ def test_device_planes(kernel_device, n, modulus):
 @pytest.mark.parametrize("n_words", [0, 1, 2, 17, 300])
 def test_device_trees(kernel_device, n_words, parties, k):
     rng = np.random.default_rng(n_words)
-    public = uint64s(rng, k, n_words)
-    mask, pairs = uint64s(rng, parties, k, n_words), uint64s(rng, parties, k // 2, n_words)
-    for lead in (0, 1):
-        on_both(kernel_device, "carry_leaves", public, mask, pairs, lead)
-        on_both(kernel_device, "equal_leaves", public, mask, pairs, lead)
     for half in {1, k // 4}:
         nodes = uint64s(rng, parties, 2, 2 * half, n_words)
         masks = uint64s(rng, parties, 3, half, n_words)
@@ -322,11 +338,15 @@ def test_device_splits_bits(kernel_device, shape):
 @pytest.mark.parametrize("n", [0, *SIZES])
 def test_device_bits_as_words(kernel_device, n, parties, modulus):
     rng = np.random.default_rng(n)
-    plane, public = uint64s(rng, width(n)), some_words(rng, n, modulus)
-    beta, mask, product = (some_words(rng, (parties, n), modulus) for _ in range(3))
-    for lead in (0, 1):
-        on_both(kernel_device, "bit_shares", plane, beta, lead)
-        on_both(kernel_device, "bit_times_word", plane, public, beta, mask, product, lead)
+    for rows in (1, 3):
+        planes, public = uint64s(rng, rows, width(n)), some_words(rng, (rows, n), modulus)
+        mask = some_words(rng, (parties, n), modulus)
+        beta, product = (some_words(rng, (parties, rows, n), modulus) for _ in range(2))
+        for lead in (0, 1):
+            on_both(kernel_device, "bit_shares", planes, beta, lead)
+            operands = planes, public, beta, mask, product, lead
+            on_both(kernel_device, "bit_times_word", *operands)
+            on_both(kernel_device, "bit_times_word", *operands, 1)
 
 
 @pytest.mark.parametrize("name", ["emulator", "cuda"])
@@ -380,23 +400,13 @@ def test_device_refuses(kernel_device):
     refuses(wrong_type, match, "bit_planes", words.astype(np.int64))
     refuses(wrong, r"bit_planes: words must have shape \(n,\), got \(64, 2\)", "bit_planes", public)
     match = "bit_words: dtype must be uint64 or uint32, got int64"
-    refuses(wrong_type, match, "bit_words", plane, 128, np.int64)
-    refuses(wrong, "bit_words: n must be at least 0, got -1", "bit_words", plane, -1, np.uint64)
-    match = r"bit_words: plane must have shape \(3,\), got \(2,\)"
-    refuses(wrong, match, "bit_words", plane, 129, np.uint64)
-    for leaves in ("carry_leaves", "equal_leaves"):
-        match = f"{leaves}: lead must be 0 or 1, got 2"
-        refuses(wrong, match, leaves, public, mask, pairs, 2)
-        match = f"{leaves}: mask must have 64 or 32 planes, got 62"
-        refuses(wrong, match, leaves, public[2:], mask[:, 2:], pairs[:, 1:], 1)
-        match = rf"{leaves}: mask must have shape \(parties, k, W\), got \(64, 2\)"
-        refuses(wrong, match, leaves, public, public, pairs, 1)
-        match = rf"{leaves}: pairs must have shape \(3, 32, 2\), got \(3, 31, 2\)"
-        refuses(wrong, match, leaves, public, mask, pairs[:, 1:], 1)
-        match = rf"{leaves}: public must have shape \(64, 2\), got \(64, 1\)"
-        refuses(wrong, match, leaves, public[:, :1], mask, pairs, 1)
-        match = f"{leaves}: public must have dtype uint64, got uint32"
-        refuses(wrong_type, match, leaves, public.astype(np.uint32), mask, pairs, 1)
+    row = plane[None]
+    refuses(wrong_type, match, "bit_words", row, 128, np.int64)
+    refuses(wrong, "bit_words: n must be at least 0, got -1", "bit_words", row, -1, np.uint64)
+    match = r"bit_words: planes must have shape \(1, 3\), got \(1, 2\)"
+    refuses(wrong, match, "bit_words", row, 129, np.uint64)
+    match = r"bit_words: planes must have shape \(rows, W\), got \(2,\)"
+    refuses(wrong, match, "bit_words", plane, 128, np.uint64)
     match = r"carry_open: nodes must have shape \(parties, 2, m, W\) with an even m, got"
     refuses(wrong, match, "carry_open", nodes[:, :, 1:], masks)
     refuses(wrong, match, "carry_open", nodes[:, :1], masks)
@@ -419,14 +429,17 @@ def test_device_refuses(kernel_device):
     refuses(wrong, match, "split_bits", words, STREAM, words, words)
     match = r"split_bits: rest must have shape \(128,\), got \(2,\)"
     refuses(wrong, match, "split_bits", words, STREAM, words.copy(), plane)
-    match = r"bit_shares: opened must have shape \(2,\), got \(128,\)"
-    refuses(wrong, match, "bit_shares", words, beta, 1)
-    match = r"bit_shares: beta must have shape \(parties, n\), got \(128,\)"
-    refuses(wrong, match, "bit_shares", plane, words, 1)
-    refuses(wrong, "bit_shares: lead must be 0 or 1, got -1", "bit_shares", plane, beta, -1)
+    stack, one = beta[:, None], words[None]
+    match = r"bit_shares: opened must have shape \(1, 2\), got \(1, 128\)"
+    refuses(wrong, match, "bit_shares", one, stack, 1)
+    match = r"bit_shares: beta must have shape \(parties, rows, n\), got \(3, 128\)"
+    refuses(wrong, match, "bit_shares", row, beta, 1)
+    refuses(wrong, "bit_shares: lead must be 0 or 1, got -1", "bit_shares", row, stack, -1)
     match = "bit_times_word: mask must have dtype uint64, got uint32"
     small = beta.astype(np.uint32)
-    refuses(wrong_type, match, "bit_times_word", plane, words, beta, small, beta, 1)
-    match = r"bit_times_word: public must have shape \(128,\), got \(2,\)"
-    refuses(wrong, match, "bit_times_word", plane, plane, beta, beta, beta, 1)
+    refuses(wrong_type, match, "bit_times_word", row, one, stack, small, stack, 1)
+    match = r"bit_times_word: public must have shape \(1, 128\), got \(1, 2\)"
+    refuses(wrong, match, "bit_times_word", row, row, stack, beta, stack, 1)
+    match = r"bit_times_word: negated must be in \[0, 1\], got 2"
+    refuses(wrong, match, "bit_times_word", row, one, stack, beta, stack, 1, 2)
     assert not to_host(words).any()

@@ -42,7 +42,7 @@ def test_family_compiles(family, architecture):
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_89", "sm_90", "sm_100"])
-@pytest.mark.parametrize("family", ["matmul", "matmul_limb"])
+@pytest.mark.parametrize("family", ["conv", "conv_limb", "matmul", "matmul_limb"])
 def test_matrix_products_keep_their_sums_in_registers(family, architecture):
     used = nvrtc.resources(compiled(family, architecture)[1])
     assert set(used) == set(loader.load(family).kernels)
@@ -78,7 +78,6 @@ def test_the_report_of_resources_sees_a_spill():
 
 
 def test_limb_products_run_on_integer_tensor_cores():
-    ptx = nvrtc.compile_ptx(loader.load("matmul_limb"), "compute_80")
     products = {
         "matmul_limb_ring_u64": 36,
         "matmul_limb_b2_ring_u64": 15,
@@ -88,9 +87,13 @@ def test_limb_products_run_on_integer_tensor_cores():
         "matmul_limb_m2_mod_u64": 4,
         "matmul_limb_kept_ring_u64": 36,
         "matmul_limb_kept_ring_u32": 10,
+        "conv_limb_ring_u64": 36,
+        "conv_limb_ring_u32": 10,
     }
-    parts = ptx.split(".visible .entry ")[1:]
-    bodies = {part[: part.index("(")]: part for part in parts}
+    bodies = {}
+    for family in ("matmul_limb", "conv_limb"):
+        ptx = nvrtc.compile_ptx(loader.load(family), "compute_80")
+        bodies |= {part[: part.index("(")]: part for part in ptx.split(".visible .entry ")[1:]}
     assert set(bodies) == {*products, "cut_planes_ring_u64", "cut_planes_ring_u32"}
     for name in products:
         body = bodies[name]

@@ -54,6 +54,35 @@ def test_definition_on_scalars(modulus):
     check_definition(a, a, modulus)
 
 
+def summands(modulus, shape, count=4):
+    rng = np.random.default_rng(count)
+    weights = [0, -1, modulus - 1, 3 * modulus + 5, 2**31 + 1][:count]
+    return [
+        random_words(rng, int(np.prod(shape)), modulus).reshape(shape) for _ in weights
+    ], weights
+
+
+@pytest.mark.parametrize("modulus", [RING_32, RING_64])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 5), (2, 3, 7), (2, definition.BLOCK + 3)])
+@pytest.mark.parametrize("count", [1, 4])
+def test_definition_of_weighted_sums(modulus, shape, count):
+    stacks, weights = summands(modulus, shape, count)
+    result = definition.weighted_sum(stacks, weights, modulus)
+    assert (result.shape, result.dtype) == (shape, word_dtype(modulus))
+    words = zip(*(ints(stack.ravel()) for stack in stacks), strict=True)
+    expected = [sum(w * x for w, x in zip(weights, each, strict=True)) % modulus for each in words]
+    assert ints(result.ravel()) == expected
+
+
+@pytest.mark.parametrize("modulus", [RING_32, RING_64])
+@pytest.mark.parametrize("shape", [(2,), (2, 0), (2, 33), (3, 2, 7)])
+def test_device_weighted_sums(kernel_device, modulus, shape):
+    stacks, weights = summands(modulus, shape)
+    there = [kernel_device.xp.asarray(stack) for stack in stacks]
+    result = launcher.weighted_sum(kernel_device, there, weights, modulus)
+    assert_same(result, definition.weighted_sum(stacks, weights, modulus))
+
+
 @pytest.mark.parametrize("modulus", [q for q in MODULI if q not in (RING_32, RING_64)])
 def test_reciprocal_is_what_it_says(modulus):
     shift, divisor, inverse = reciprocal(modulus)

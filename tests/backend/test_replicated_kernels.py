@@ -68,6 +68,17 @@ def test_definition_of_the_product(n, modulus):
         (a * b + sum(c)) % modulus for a, b, c in zip(x_secrets, y_secrets, columns, strict=True)
     ]
     assert [sum(column) % modulus for column in zip(*map(ints, shares), strict=True)] == expected
+    assert_same(definition.cross_multiply(x[:3], y, add), shares)
+    assert_same(definition.cross_multiply(x, y[:3], add), shares)
+    add[2] = -(add[0] + add[1])
+    unread = add.copy()
+    unread[2] = 7
+    balanced = definition.cross_multiply(x, y, unread, balance=True)
+    assert_same(balanced, definition.cross_multiply(x, y, add))
+    assert definition.cross_multiply(x[:3], y[:3], unread, out=unread, balance=True) is unread
+    assert_same(unread, balanced)
+    add = some_words(rng, (3, n), modulus)
+    shares = definition.cross_multiply(x, y, add)
     for p in range(3):
         own, mine = slice(p, p + 2), slice(p, p + 1)
         alone = definition.cross_multiply(x[own], y[own], add[mine])
@@ -118,7 +129,7 @@ def dealt(rng, shape, n_choices, modulus):
 
 
 def first_partys(choices, bits, modulus):
-    """The first party's words for both cases, by Python's integers."""
+    """The first party's words to add and to take off, by Python's integers."""
     step = 2 ** (modulus.bit_length() - 1 - bits)
     low, high = ints(choices[0]), ints(choices[-1])
     return [[word * step % modulus for word in low], [word // step * step for word in high]]
@@ -126,31 +137,34 @@ def first_partys(choices, bits, modulus):
 
 @pytest.mark.parametrize(("modulus", "bits", "n_choices"), TRUNCATIONS)
 def test_definition_of_dealing(modulus, bits, n_choices):
-    """Both parties' words for each case, and that a mask may come later."""
+    """The second party's words, both parties' without a mask, and that a mask may come later."""
     rng = np.random.default_rng(bits)
     k, dtype = modulus.bit_length() - 1, word_dtype(modulus)
     _, masks = values_and_masks(rng, bits, k)
-    n, bias = len(masks), 2 ** (k - 2 - bits)
-    first, last, choices, _ = dealt(rng, (n,), n_choices, modulus)
-    parts = definition.deal_truncation(first, last, choices, bits, np.array(masks, dtype))
+    n, step = len(masks), 2 ** (k - bits)
+    first, last, choices, copy = dealt(rng, (n,), n_choices, modulus)
+    parts = definition.deal_truncation(first, last, choices, bits, np.array(masks, dtype), copy)
     assert parts.dtype == dtype
-    assert parts.shape == (2, 2, n)
+    assert parts.shape == (2, 1, n)
+    assert_same(copy, first)
+    own = first_partys(choices, bits, modulus)
+    assert all(word % step == 0 for words in own for word in words)
+    # What the opened word lacks, for the case that it has its top bit and that it has not.
     hidden = [(-m - 2 ** (k - 2)) % modulus for m in masks]
-    signed = [r - modulus if r >> (k - 1) else r for r in hidden]
-    for case, own, r in zip(
-        parts, first_partys(choices, bits, modulus), (signed, hidden), strict=True
-    ):
-        assert ints(case[0]) == own
-        assert all(word % 2 ** (k - bits) == 0 for word in own)
-        columns = zip(own, ints(first), ints(last), r, strict=True)
-        assert ints(case[1]) == [
-            (-bias - o - x - y - (m >> bits)) % modulus for o, x, y, m in columns
-        ]
+    for case in (0, 1):
+        columns = zip(*(ints(x) for x in (first, last, *parts[:, 0])), *own, hidden, strict=True)
+        for x, y, added, taken, first_added, first_taken, r in columns:
+            signed = r - modulus if r >> (k - 1) and not case else r
+            lacking = -(signed >> bits) - 2 ** (k - 2 - bits) + case * step - x - y
+            total = added + first_added - case * (taken + first_taken)
+            assert (total - lacking) % modulus == 0
+            assert taken % step == 0
 
     later = definition.deal_truncation(first, last, choices, bits)
-    assert_same(later[:, 0], parts[:, 0])
+    assert later.shape == (2, 2, n)
+    assert [ints(words) for words in later[:, 0]] == own
     assert definition.deal_mask(later[:, 1], np.array(masks, dtype), bits) is None
-    assert_same(later, parts)
+    assert_same(later[:, 1:], parts)
 
 
 @pytest.mark.parametrize(("modulus", "bits", "n_choices"), TRUNCATIONS)
@@ -159,25 +173,34 @@ def test_definition_of_truncation(modulus, bits, n_choices):
     rng = np.random.default_rng(bits)
     k, dtype = modulus.bit_length() - 1, word_dtype(modulus)
     values, masks = values_and_masks(rng, bits, k)
-    first, last, choices, _ = dealt(rng, (len(values),), n_choices, modulus)
-    parts = definition.deal_truncation(first, last, choices, bits, np.array(masks, dtype))
+    first, last, choices, sent = dealt(rng, (len(values),), n_choices, modulus)
+    mask = np.array(masks, dtype)
+    parts = definition.deal_truncation(first, last, choices, bits, mask)
     opened = [(v - m) % modulus for v, m in zip(values, masks, strict=True)]
-    word = np.array(opened, dtype)
-    total = definition.choose_truncation(word, parts, bits, 1)
+    words = sent, np.array(opened, dtype) - sent
+    total = definition.choose_truncation(*words, parts, bits, 1, choices)
     assert total.dtype == dtype
     rounded = set()
     columns = zip(values, masks, opened, *map(ints, (total, first, last)), strict=True)
-    for v, m, c, *words in columns:
+    for v, m, c, *parties in columns:
         up = c % 2**bits < (-m - 2 ** (k - 2)) % 2**bits
         rounded.add(up)
-        assert sum(words) % modulus == ((v >> bits) + up) % modulus
+        assert sum(parties) % modulus == ((v >> bits) + up) % modulus
     assert rounded == {False, True}
 
-    own = definition.choose_truncation(word, parts[:, :1], bits, 1)
-    other = definition.choose_truncation(word, parts[:, 1:], bits, 0)
+    own = definition.choose_truncation(*words, None, bits, 1, choices)
+    other = definition.choose_truncation(*words, parts, bits, 0)
     assert_same(own + other, total)
-    chosen = [parts[c >> (k - 1), 1, i] for i, c in enumerate(opened)]
-    assert_same(other, np.array(chosen, dtype))
+    cases = np.array([c >> (k - 1) for c in opened], dtype)
+    assert_same(other, parts[0, 0] - cases * parts[1, 0])
+
+    both = definition.deal_truncation(first, last, choices, bits)
+    definition.deal_mask(both[:, 1], mask, bits)
+    assert_same(definition.choose_truncation(*words, both, bits, 1), total)
+    assert_same(definition.choose_truncation(*words, both[:, :1], bits, 1), own)
+    target = np.empty_like(total)
+    assert definition.choose_truncation(*words, both, bits, 1, out=target) is target
+    assert_same(target, total)
 
 
 @pytest.mark.parametrize(("modulus", "bits", "n_choices"), TRUNCATIONS)
@@ -188,8 +211,7 @@ def test_dealt_choices_are_independent(modulus, bits, n_choices):
     choices = np.zeros((n_choices, n_choices * k), dtype)
     for bit in range(n_choices * k):
         choices[bit // k, bit] = 1 << bit % k
-    parts = definition.deal_truncation(zeros, zeros, choices, bits)
-    own = parts[:, 0]
+    own = definition.deal_truncation(zeros, zeros, choices, bits)[:, 0]
     assert not np.logical_and(own[0], own[1]).any()
     for words in own:
         reached = [word for word in ints(words) if word]
@@ -202,14 +224,20 @@ def test_truncation_in_blocks(n_choices, modulus):
     rng = np.random.default_rng(9)
     shape = (2, BLOCK // 2 + 5)
     first, last, choices, mask = dealt(rng, shape, n_choices, modulus)
-    opened = some_words(rng, shape, modulus)
-    whole = definition.deal_truncation(first, last, choices, 7, mask)
-    total = definition.choose_truncation(opened, whole, 7, 1)
+    sent, received, copy = some_words(rng, (3, *shape), modulus)
+    whole = definition.deal_truncation(first, last, choices, 7, mask, copy)
+    both = definition.deal_truncation(first, last, choices, 7)
+    total = definition.choose_truncation(sent, received, whole, 7, 1, choices)
+    totals = definition.choose_truncation(sent, received, both, 7, 0)
+    assert_same(copy, first)
     for row in range(2):
-        words = first[row], last[row], choices[:, row], 7, mask[row]
-        assert_same(whole[:, :, row], definition.deal_truncation(*words))
-        alone = definition.choose_truncation(opened[row], whole[:, :, row], 7, 1)
-        assert_same(total[row], alone)
+        words = first[row], last[row], choices[:, row], 7
+        assert_same(whole[:, :, row], definition.deal_truncation(*words, mask[row]))
+        assert_same(both[:, :, row], definition.deal_truncation(*words))
+        words = sent[row], received[row], whole[:, :, row], 7, 1, choices[:, row]
+        assert_same(total[row], definition.choose_truncation(*words))
+        alone = definition.choose_truncation(sent[row], received[row], both[:, :, row], 7, 0)
+        assert_same(totals[row], alone)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -240,20 +268,23 @@ def on_both(kernel_device, function, *operands):
     return expected
 
 
-def truncates_on_both(kernel_device, words, bits, opened):
+def truncates_on_both(kernel_device, words, bits, sent):
     """All steps of a truncation, with the mask at once and later, for each party and for both."""
     *public, mask = words
+    first, second = sent
     parts = on_both(kernel_device, "deal_truncation", *public, bits, mask)
     later = on_both(kernel_device, "deal_truncation", *public, bits)
     xp = kernel_device.xp
     moved = xp.asarray(later.copy())
     assert launcher.deal_mask(kernel_device, moved[:, 1], xp.asarray(mask), bits) is None
     definition.deal_mask(later[:, 1], mask, bits)
-    assert_same(later, parts)
-    assert_same(moved, parts)
+    assert_same(later[:, 1:], parts)
+    assert_same(moved, later)
     for lead in (0, 1):
-        for kept in (parts, parts[:, :1], parts[:, 1:]):
-            on_both(kernel_device, "choose_truncation", opened, kept, bits, lead)
+        for kept in (later, later[:, :1], later[:, 1:]):
+            on_both(kernel_device, "choose_truncation", first, second, kept, bits, lead)
+        for kept in (parts, None):
+            on_both(kernel_device, "choose_truncation", first, second, kept, bits, lead, public[2])
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -265,6 +296,10 @@ def test_device_products(kernel_device, n, parties, modulus):
     add = some_words(rng, (parties, n), modulus)
     for left, right in ((x, y), (x, x), (x[:, :1], y), (x, y[:, :1]), (x[:, :1], y[:, :1])):
         on_both(kernel_device, "cross_multiply", left, right, add)
+        if parties == 3:
+            for rows in ((3, 3), (3, 4), (4, 3)):
+                factors = left[: rows[0]], right[: rows[1]]
+                on_both(kernel_device, "cross_multiply", *factors, add, None, rows[0] == 3)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -273,8 +308,8 @@ def test_device_truncations(kernel_device, n, modulus):
     rng = np.random.default_rng(n)
     for bits in bits_of(modulus):
         for n_choices in n_choices_of(bits, modulus):
-            words, opened = dealt(rng, (n,), n_choices, modulus), some_words(rng, n, modulus)
-            truncates_on_both(kernel_device, words, bits, opened)
+            words, sent = dealt(rng, (n,), n_choices, modulus), some_words(rng, (2, n), modulus)
+            truncates_on_both(kernel_device, words, bits, sent)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -284,7 +319,7 @@ def test_device_on_edge_values(kernel_device, modulus):
     on_both(kernel_device, "cross_multiply", x, y, first[np.newaxis, ::-1].copy())
     for bits in bits_of(modulus):
         words = first[::-1].copy(), second, x, first
-        truncates_on_both(kernel_device, words, bits, second)
+        truncates_on_both(kernel_device, words, bits, (second, first))
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -309,7 +344,17 @@ def test_device_on_shapes_and_broadcasts(kernel_device, shape, modulus):
             launcher.cross_multiply(kernel_device, *on_device, taken, out=on_device[0][:3])
     for n_choices in (1, 2):
         words = dealt(rng, shape, n_choices, modulus)
-        truncates_on_both(kernel_device, words, 13, some_words(rng, shape, modulus))
+        truncates_on_both(kernel_device, words, 13, some_words(rng, (2, *shape), modulus))
+    made = kernel_device.xp.empty((2, *shape), add.dtype)
+    copy, target = made[0, ...], made[1, ...]
+    moved = [kernel_device.xp.asarray(v) for v in words]
+    parts = launcher.deal_truncation(kernel_device, *moved[:3], 13, moved[3], copy)
+    assert_same(copy, words[0])
+    chosen = moved[0], moved[1], parts, 13, 1, moved[2]
+    result = launcher.choose_truncation(kernel_device, *chosen, out=target)
+    expected = (*words[:2], definition.deal_truncation(*words[:3], 13, words[3]), 13, 1, words[2])
+    assert_same(result, definition.choose_truncation(*expected))
+    assert_same(target, result)
 
 
 @pytest.mark.parametrize("modulus", WRAPPING)
@@ -343,7 +388,7 @@ def test_device_on_parts_that_lie_apart(kernel_device, modulus):
     xp = kernel_device.xp
     for shape in ((3, 8), (5, 3), (1, 1)):
         bulk = some_words(rng, (2, 2, 3, *shape), modulus)
-        mask, opened = some_words(rng, shape, modulus), some_words(rng, shape, modulus)
+        mask, *sent = some_words(rng, (3, *shape), modulus)
         for view in (
             lambda v: v[:, :, 1],
             lambda v: v[:, :1, 2],
@@ -352,9 +397,9 @@ def test_device_on_parts_that_lie_apart(kernel_device, modulus):
             lambda v: v[:, :, 1, ::-1],
             lambda v: v[:, :, 1, :1].repeat(v.shape[3], axis=2),
         ):
-            words = xp.asarray(opened), view(xp.asarray(bulk)), 9, 1
+            words = *map(xp.asarray, sent), view(xp.asarray(bulk)), 9, 1
             result = launcher.choose_truncation(kernel_device, *words)
-            assert_same(result, definition.choose_truncation(opened, view(bulk), 9, 1))
+            assert_same(result, definition.choose_truncation(*sent, view(bulk), 9, 1))
         on_device = xp.asarray(bulk.copy())
         launcher.deal_mask(kernel_device, on_device[:, 1, 1], xp.asarray(mask), 9)
         definition.deal_mask(bulk[:, 1, 1], mask, 9)
@@ -363,9 +408,9 @@ def test_device_on_parts_that_lie_apart(kernel_device, modulus):
     for start in (0, 1, 2):  # rows of 1024 words, whose step is odd, from any word
         base, mask = some_words(rng, (2, 1027), modulus), some_words(rng, 1024, modulus)
         part, on_device = slice(start, start + 1024), xp.asarray(base.copy())
-        words = xp.asarray(mask), on_device[:, None, part], 9, 1
+        words = xp.asarray(mask), xp.asarray(mask), on_device[:, None, part], 9, 1
         result = launcher.choose_truncation(kernel_device, *words)
-        assert_same(result, definition.choose_truncation(mask, base[:, None, part], 9, 1))
+        assert_same(result, definition.choose_truncation(mask, mask, base[:, None, part], 9, 1))
         launcher.deal_mask(kernel_device, on_device[:, part], xp.asarray(mask), 9)
         definition.deal_mask(base[:, part], mask, 9)
         assert_same(on_device, base)
@@ -389,8 +434,9 @@ def test_device_refuses(kernel_device):
     refuses(wrong_type, f"{name}: x must be an array of", name, [[0]], x, add)
     match = rf"{name}: add must have shape \(parties, ...\) with a party, got \(0, 5\)"
     refuses(wrong, match, name, x[:1], x[:1], add[:0])
-    match = rf"{name}: x must have 2 axes, the first of 4, got shape \(3, 5\)"
-    refuses(wrong, match, name, x[:3], x, add)
+    match = rf"{name}: x must have 2 axes, the first of 4, got shape \(2, 5\)"
+    refuses(wrong, match, name, x[:2], x, add)
+    refuses(wrong, rf"{name}: y must have 2 axes, the first of 3", name, x[:3], x, add[:2])
     refuses(wrong, rf"{name}: x must have 2 axes, .* got shape \(1, 5\)", name, x[:1], x, add)
     refuses(wrong, rf"{name}: y must have 2 axes, .* got shape \(4,\)", name, x, x[:, 0], add)
     match = rf"{name}: y must broadcast to \(4, 5\), got \(4, 4\)"
@@ -413,6 +459,10 @@ def test_device_refuses(kernel_device):
     refuses(wrong, match, name, word, word, choices[:0], 9)
     match = rf"{name}: choices must have shape \(2, 5\), got \(5,\)"
     refuses(wrong, match, name, word, word, word, 9)
+    match = f"{name}: copy must not overlap last"
+    refuses(wrong, match, name, word + word, word, choices, 9, word + word, word)
+    match = rf"{name}: copy must have shape \(5,\), got \(4,\)"
+    refuses(wrong, match, name, word, word, choices, 9, word, word[:4])
 
 
 def test_device_refuses_masks_and_parts(kernel_device):
@@ -443,14 +493,24 @@ def test_device_refuses_masks_and_parts(kernel_device):
         refuses(wrong, rf"{name}: bits must be in \(0, 62\), got {bits}", name, rest, word, bits)
 
     name = "choose_truncation"
-    match = f"{name}: opened must have dtype uint64 or uint32, got int64"
-    refuses(wrong_type, match, name, word.astype(np.int64), parts, 9, 1)
+    match = f"{name}: first must have dtype uint64 or uint32, got int64"
+    refuses(wrong_type, match, name, word.astype(np.int64), word, parts, 9, 1)
+    match = f"{name}: second must have dtype uint64, got uint32"
+    refuses(wrong_type, match, name, word, word.astype(np.uint32), parts, 9, 1)
     match = f"{name}: parts must have dtype uint64, got uint32"
-    refuses(wrong_type, match, name, word, parts.astype(np.uint32), 9, 1)
+    refuses(wrong_type, match, name, word, word, parts.astype(np.uint32), 9, 1)
     for other in (parts[:1], parts[:, :0], parts[..., :5], rest, word, parts[..., None]):
-        match = rf"{name}: parts must have shape \(2, parties, ...\) for opened of shape \(6,\)"
-        refuses(wrong, match, name, word, other, 9, 1)
+        match = rf"{name}: parts must have shape \(2, parties, ...\) for words of shape \(6,\)"
+        refuses(wrong, match, name, word, word, other, 9, 1)
     for bits in (-1, 0, 62, 64):
         match = rf"{name}: bits must be in \(0, 62\), got {bits}"
-        refuses(wrong, match, name, word, parts, bits, 1)
-    refuses(wrong, f"{name}: lead must be 0 or 1, got 2", name, word, parts, 9, 2)
+        refuses(wrong, match, name, word, word, parts, bits, 1)
+    refuses(wrong, f"{name}: lead must be 0 or 1, got 2", name, word, word, parts, 9, 2)
+    match = f"{name}: parts must be given where choices are not"
+    refuses(wrong, match, name, word, word, None, 9, 1)
+    match = rf"{name}: bits must be in \(0, 33\) where choices has length 1, got 33"
+    refuses(wrong, match, name, word, word, rest[:, None], 33, 1, word[None])
+    match = rf"{name}: choices must have shape \(2, 6\), got \(3, 6\)"
+    refuses(wrong, match, name, word, word, None, 9, 1, xp.zeros((3, 6), np.uint64))
+    match = f"{name}: out must not overlap parts"
+    refuses(wrong, match, name, word, word, parts, 9, 1, None, parts[0, 0])

@@ -17,6 +17,7 @@ from he_gpu.backend import Kept, emulator, loader
 from he_gpu.backend.definition import (
     bits,
     elementwise,
+    leaves,
     matmul,
     prg,
     protocol,
@@ -26,6 +27,7 @@ from he_gpu.backend.definition import (
 from he_gpu.backend.definition.words import RING_32, RING_64
 from he_gpu.backend.device import bits as device_bits
 from he_gpu.backend.device import elementwise as device_elementwise
+from he_gpu.backend.device import leaves as device_leaves
 from he_gpu.backend.device import matmul as device_matmul
 from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
@@ -44,24 +46,21 @@ def bits_calls(device, rng, modulus):
     if modulus not in WRAPPING:
         return
     k, n = modulus.bit_length() - 1, 2300  # planes of 36 words: packs, and more than one tile
-    words, beta = some_words(rng, n, modulus), some_words(rng, (2, n), modulus)
+    words, beta = some_words(rng, n, modulus), some_words(rng, (2, 2, n), modulus)
     public = bits.bit_planes(words)
-    mask, pairs = (some_words(rng, (2, rows, 36), RING_64) for rows in (k, k // 2))
     nodes = some_words(rng, (2, 2, k // 2, 36), RING_64)
     masks = some_words(rng, (2, 3, k // 4, 36), RING_64)
     x, y, (a, b, c) = nodes[:, 0, 1::2], nodes[:, 1, ::2], masks.swapaxes(0, 1)
     calls = {
         "bit_planes": (words,),
-        "bit_words": (public[0], n, words.dtype),
-        "carry_leaves": (public, mask, pairs, 1),
-        "equal_leaves": (public, mask, pairs, 1),
+        "bit_words": (public[:2], n, words.dtype),
         "carry_open": (nodes, masks),
         "carry_combine": (masks[0], nodes, masks, nodes[:, :, ::2]),
         "and_open": (x, a, y, b),
         "and_combine": (masks[0, :2], y, a, c),
         "xor_open": (a, b),
-        "bit_shares": (public[0], beta, 1),
-        "bit_times_word": (public[0], words, beta, beta[::-1], beta, 1),
+        "bit_shares": (public[:2], beta, 1),
+        "bit_times_word": (public[:2], beta[:, 0], beta, beta[::-1, 1], beta, 1, 1),
     }
     for name, arguments in calls.items():
         result = getattr(device_bits, name)(device, *arguments)
@@ -71,6 +70,25 @@ def bits_calls(device, rng, modulus):
     bits.split_bits(a, sharing.Stream(KEY, NONCE), *outputs[2:])
     for result, expected in zip(outputs[:2], outputs[2:], strict=True):
         assert_same(result, expected)
+
+
+def leaves_calls(device, rng, modulus):
+    if modulus not in WRAPPING:
+        return
+    k = modulus.bit_length() - 1
+    public = some_words(rng, (k, 36), RING_64)
+    mask, pairs = (some_words(rng, (2, rows, 36), RING_64) for rows in (k, k // 2))
+    nodes = some_words(rng, (2, 2, k // 2, 36), RING_64)
+    calls = {
+        "less_pairs": (public, (5, 5, modulus - 1), (1, 3, k // 2 - 1)),
+        "borrows": (public, (5, modulus - 1), (4, k - 1)),
+        "carry_leaves": (public[:6].reshape(3, 2, 36), (0, 2, k // 2 - 1), mask, pairs, 1),
+        "equal_leaves": (public, mask, pairs, 1),
+        "choose_nodes": (nodes, ((0, 1, 1), (3, 3, -1), (2, 0, 0)), public[:2]),
+    }
+    for name, arguments in calls.items():
+        result = getattr(device_leaves, name)(device, *arguments)
+        assert_same(result, getattr(leaves, name)(*arguments))
 
 
 def elementwise_calls(device, rng, modulus):
@@ -160,17 +178,24 @@ def replicated_calls(device, rng, modulus):
         for left, right in ((x, y), (x[:, :1], y), (x, y[:, :1])):
             result = device_replicated.cross_multiply(device, left, right, x[1:])
             assert_same(result, replicated.cross_multiply(left, right, x[1:]))
+            words = left[:3], right, x[1:], None, True
+            result = device_replicated.cross_multiply(device, *words)
+            assert_same(result, replicated.cross_multiply(*words))
         for choices in (y[:1], y[:2]):
-            for mask in (None, x[2]):
+            for mask in (x[2], None):
                 words = (*x[:2], choices, 15, mask)
                 parts = replicated.deal_truncation(*words)
                 assert_same(device_replicated.deal_truncation(device, *words), parts)
-            result = device_replicated.deal_truncation(device, *words[:4])
-            device_replicated.deal_mask(device, result[:, 1], x[2], 15)
-            assert_same(result, parts)
-        for stack, lead in ((parts, 1), (parts[:, 1:], 0)):
-            result = device_replicated.choose_truncation(device, x[3], stack, 15, lead)
-            assert_same(result, replicated.choose_truncation(x[3], stack, 15, lead))
+                words = x[3], y[3], parts, 15, 1, None if mask is None else choices
+                result = device_replicated.choose_truncation(device, *words)
+                assert_same(result, replicated.choose_truncation(*words))
+        result = parts.copy()
+        device_replicated.deal_mask(device, result[:, 1], x[2], 15)
+        replicated.deal_mask(parts[:, 1], x[2], 15)
+        assert_same(result, parts)
+        words = x[3], y[3], parts[:, 1:], 15, 0
+        result = device_replicated.choose_truncation(device, *words)
+        assert_same(result, replicated.choose_truncation(*words))
 
 
 def sharing_calls(device, rng, modulus):
@@ -189,6 +214,7 @@ def sharing_calls(device, rng, modulus):
 
 CALLS = {
     "bits": bits_calls,
+    "leaves": leaves_calls,
     "elementwise": elementwise_calls,
     "matmul": matmul_calls,
     "matmul_limb": matmul_limb_calls,

@@ -5,7 +5,9 @@ import pytest
 
 from he_gpu.backend import get_backend
 from he_gpu.channel import LocalChannel
-from he_gpu.mpc import Additive, Replicated
+from he_gpu.errors import RangeError
+from he_gpu.mpc import Additive, Plain, Replicated
+from he_gpu.mpc.carry_plan import carry_plan
 from he_gpu.ring import KeyRing
 
 MILLION = 10**6
@@ -103,6 +105,135 @@ def test_several_thresholds_share_one_opening(kind, modulus):
     assert scheme.cost.rounds - before == together
 
 
+def near(thresholds, modulus):
+    """Signed words at, below and above thresholds, and the edges."""
+    _, signed = WORDS[modulus]
+    around = np.asarray(thresholds).astype(signed)[:, None] + np.arange(-2, 3).astype(signed)
+    return np.concatenate([around.ravel(), edges(modulus)])
+
+
+def several(modulus):
+    """Sets of thresholds that share much, little and nothing of their trees."""
+    k = modulus.bit_length() - 1
+    powers = [2 ** (4 * j) for j in range((k - 2) // 4)]
+    yield from (powers, [-p for p in powers], [p - 1 for p in powers], [3 * p for p in powers[:-1]])
+    yield from ([0, 0, 5, 5], [0], [1], [-1], [2 ** (k - 3) + 1], [-(2 ** (k // 2)) + 1, 77])
+    rng = np.random.default_rng(12)
+    for _ in range(6):
+        yield [
+            int(t)
+            for t in rng.integers(-(2 ** (k - 2)), 2 ** (k - 2), 5) >> rng.integers(0, k - 3, 5)
+        ]
+
+
+@rings
+@schemes
+def test_thresholds_that_share_nodes(kind, modulus):
+    """The host's words, shared where they can be, equal the same words for each element."""
+    word, signed = WORDS[modulus]
+    scheme = make(kind, modulus)
+    for thresholds in several(modulus):
+        ends = np.asarray(thresholds).astype(signed)[:, None]
+        values = near(thresholds, modulus)
+        x = scheme.share(values.view(word), 0)
+        expected = values < ends
+        assert (scheme.open(scheme.below(x, ends.view(word))) == expected).all()
+        each = np.repeat(ends, values.size, axis=1)
+        assert (scheme.open(scheme.below(x, each.view(word))) == expected).all()
+
+
+def test_thresholds_that_share_nodes_on_devices(device):
+    scheme = make("additive 2", 2**64, get_backend(device).name)
+    for thresholds in ([2**4, 2**16, 2**40, -(2**20)], [5, -(2**60) + 3]):
+        ends = np.asarray(thresholds)[:, None]
+        values = near(thresholds, 2**64)
+        x = scheme.share(scheme.backend.asarray(values.view(np.uint64)), 0)
+        bits = scheme.open(scheme.below(x, ends.view(np.uint64)))
+        assert (scheme.backend.to_numpy(bits) == (values < ends)).all()
+
+
+def test_nodes_of_plans():
+    """Equal thresholds cost nothing, powers of two little, and none more than a tree of its own."""
+    for k in (64, 32):
+        tree = k // 2 - 1
+        assert carry_plan((0,), k).n_nodes == carry_plan((5, 5, 5), k).n_nodes == tree
+        for thresholds in several(2**k):
+            plan = carry_plan(tuple(t % 2**k for t in thresholds), k)
+            assert plan.n_nodes <= tree * len(set(thresholds))
+            assert len(plan.leaves[0]) <= k // 2 * len(set(thresholds))
+    assert carry_plan(tuple(16**j for j in range(1, 13)), 64).n_nodes == 94
+
+
+def bounds(modulus, values):
+    """Lower and upper bounds, for all elements and for each, equal ones too."""
+    _, signed = WORDS[modulus]
+    k = modulus.bit_length() - 1
+    for low, high in ((-1, 1), (0, 0), (-(2 ** (k // 2)), 2 ** (k // 2)), (5, 2 ** (k - 2) - 1)):
+        yield (np.asarray(signed(end)) for end in (low, high))
+    low = np.random.default_rng(13).permutation(values) // 2
+    yield low, np.maximum(low, 0)
+    yield low, np.asarray(signed(2 ** (k - 3)))
+
+
+@rings
+@schemes
+def test_excesses_over_bounds(kind, modulus):
+    word, signed = WORDS[modulus]
+    k = modulus.bit_length() - 1
+    rng = np.random.default_rng(14)
+    values = rng.integers(-(2 ** (k - 2)), 2 ** (k - 2), 5000) >> rng.integers(0, k - 3, 5000)
+    values = np.concatenate([values.astype(signed), edges(modulus), np.arange(-9, 10)]).astype(
+        signed
+    )
+    scheme = make(kind, modulus)
+    x = scheme.share(values.view(word), 0)
+    plain = Plain(scheme.backend, modulus)
+    before = scheme.cost.rounds
+    scheme.positive_part(x)
+    rounds = scheme.cost.rounds - before
+    for low, high in bounds(modulus, values):
+        ends = low.view(word), high.view(word)
+        before = scheme.cost.rounds
+        parts = scheme.beyond(x, *ends)
+        assert scheme.cost.rounds - before == rounds
+        under, over = scheme.open(parts).view(signed)
+        wide = values.astype(object)
+        if (wide - low).max() < 2 ** (k - 1) and (wide - high).min() >= -(2 ** (k - 1)):
+            assert (under == np.maximum(low.astype(object) - wide, 0)).all()
+            assert (over == np.maximum(wide - high.astype(object), 0)).all()
+            assert (plain.beyond(values.view(word)[None], *ends)[0] == [*scheme.open(parts)]).all()
+
+
+def test_plain_refuses_excesses_beyond_the_word():
+    plain = Plain(get_backend("cpu"), 2**64)
+    x = np.asarray([[-(2**62)]]).view(np.uint64)
+    far, near_by = np.asarray(np.uint64(2**62 + 2**61 * 2)), np.asarray(np.uint64(0))
+    with pytest.raises(RangeError, match=r"compare: differences must stay below 2\*\*63"):
+        plain.beyond(x, near_by, far - np.uint64(1))
+    assert (plain.beyond(x, near_by, near_by) == [[[2**62], [0]]]).all()
+
+
+@rings
+@pytest.mark.parametrize("shape", [(), (0,), (4, 3)])
+def test_squares_take_one_mask(modulus, shape, device):
+    """Equal to the product with a copy, for half the words online."""
+    word, signed = WORDS[modulus]
+    scheme = make("additive 3", modulus, get_backend(device).name)
+    values = np.asarray(np.random.default_rng(15).integers(-(2**13), 2**13, shape)).astype(signed)
+    x = scheme.share(scheme.backend.asarray(values.view(word)), 0)
+    costs = []
+    for factor in (x, x.copy()):
+        before = scheme.cost
+        product = scheme.product("mul", x, factor, 0)
+        costs.append(scheme.cost - before)
+        opened = np.asarray(scheme.backend.to_numpy(scheme.open(product)))
+        assert (opened.view(signed) == values * values).all()
+        truncated = scheme.backend.to_numpy(scheme.open(scheme.product("mul", x, factor, 7)))
+        assert ((np.asarray(truncated).view(signed) - (values * values >> 7)) >> 1 == 0).all()
+    assert 2 * costs[0].bytes_sent == costs[1].bytes_sent
+    assert costs[0].dealer_bytes == costs[1].dealer_bytes
+
+
 @rings
 @schemes
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (65,), (2, 3, 5)])
@@ -115,10 +246,12 @@ def test_shapes(kind, modulus, shape, device):
     x = scheme.share(backend.asarray(values.view(word)), 0)
     rows = len(x)
     thresholds = backend.asarray(np.zeros((2,), word))
+    ends = (np.asarray(signed(end)).view(word) for end in (-1, 0))
     for stack, expected in (
         (scheme.below(x, thresholds), np.stack([values < 0] * 2)),
         (scheme.is_zero(x), values == 0),
         (scheme.positive_part(x), np.maximum(values, 0)),
+        (scheme.beyond(x, *ends), np.stack([values == -2, np.maximum(values, 0)])),
     ):
         assert stack.shape == (rows, *expected.shape)
         opened = np.ascontiguousarray(backend.to_numpy(scheme.open(stack)))

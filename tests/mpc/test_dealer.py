@@ -82,6 +82,27 @@ def test_every_triple_holds(modulus, parties, operation, left, right, drop, repe
         check_product(operation, a, b, correlation, drop, modulus)
 
 
+@rings
+@PARTIES
+@pytest.mark.parametrize("drop", [0, 9])
+@pytest.mark.parametrize("repeats", [1, 5])
+def test_every_square_holds(modulus, parties, drop, repeats):
+    d = make(parties, modulus)
+    stack, handle = d.mask((3, 2))
+    d.expect(repeats)
+    for shape in ((3, 4), (), (0, 2)):
+        for _ in range(repeats + 1):
+            correlation = d.product("mul", shape, None, drop)
+            assert correlation.b is None
+            assert correlation.a.shape == (parties, *shape)
+            a = total(correlation.a, modulus)
+            check_product("mul", a, a, correlation, drop, modulus)
+            kept = d.product("mul", handle, None, drop)
+            assert kept.a is None
+            mask = total(stack, modulus)
+            check_product("mul", mask, mask, kept, drop, modulus)
+
+
 def test_triples_on_devices(device):
     for modulus in RINGS:
         d = make(3, modulus, device=device)
@@ -170,6 +191,7 @@ def test_nothing_is_handed_out_twice():
         d.expect(repeats)
         for _ in range(8):
             seen += words_of(d.product("mul", (8, 8), (8, 8), 16))
+            seen += words_of(d.product("mul", (8, 8), None, 16))
             seen += words_of(d.product("matmul", (8, 8), (8, 8), 16))
             seen += words_of(d.product("matmul", (8, 8), (8, 8), 0))
             seen += words_of(d.product("matmul", handle, (8, 8), 16))
@@ -231,23 +253,30 @@ def test_the_dealer_sees_shapes_and_keys_only(monkeypatch):
 
         monkeypatch.setattr(Dealer, name, method)
 
-    for name in ("mask", "truncation", "product", "expect"):
-        spy(name)
     public = [name for name, _ in inspect.getmembers(Dealer, inspect.isfunction) if name[0] != "_"]
-    assert sorted(public) == ["expect", "mask", "product", "truncation"]  # all are spied upon
+    assert sorted(public) == ["expect", "mask", "product", "sum_of_products", "truncation"]
+    for name in public:
+        spy(name)
     x = np.random.default_rng(1).uniform(0, 1, (5, 2))
     with he.Session(parties=3, device="cpu", seed=1) as s:
         model = he.ReservoirRegressor(width=4, n_steps=6, log_every=2).fit(x, x[:, 0], session=s)
-        (model.predict(x) * s.share(2.0)).reveal()
+        (model.predict(x) * s.share(2.0)).square().reveal()
 
     def is_shape(value):
         return isinstance(value, tuple) and all(type(length) is int for length in value)
 
+    def are_masks(pair):
+        return all(isinstance(mask, DealerMask) for mask in pair)
+
     for name, args in allowed:
+        if name == "sum_of_products":  # of the first argument, the pairs
+            args = *(mask for pair in args[0] for mask in pair), *args[1:]
         for value in args:
             fits = is_shape(value) or isinstance(value, DealerMask) or type(value) is int
+            fits = fits or value is None  # a square's second operand
+            fits = fits or (name == "sum_of_products" and all(map(are_masks, value)))
             assert fits or value in ("mul", "matmul"), f"{name} was given {value!r}"
-    assert {name for name, _ in allowed} == {"mask", "truncation", "product", "expect"}
+    assert {name for name, _ in allowed} >= {"mask", "truncation", "product", "expect"}
 
 
 def test_correlations_do_not_depend_on_the_data():
@@ -339,9 +368,10 @@ def words_drawn(action, n_steps, bulk):
         lambda s, x, y: s.product("matmul", x, y, 16),
         lambda s, x, y: s.product("matmul", x.transposed(), y, 16),
         lambda s, x, y: s.product("matmul", x, x, 16),
+        lambda s, x, y: s.product("mul", y, y, 16),
         lambda s, x, y: s.truncate(y, 16),
     ],
-    ids=["fresh", "masked", "transposed in the loop", "both masked", "truncation"],
+    ids=["fresh", "masked", "transposed in the loop", "both masked", "square", "truncation"],
 )
 def test_bulk_draws_no_more_than_it_hands_out(action):
     """A loop of equal steps uses all that is prepared for it: work is linear in its length."""

@@ -64,7 +64,31 @@ STEPS = {
     "below": lambda s, x, y: s.below(x, np.zeros((2, 1), x.dtype)),
     "is_zero": lambda s, x, y: s.is_zero(x),
     "positive_part": lambda s, x, y: s.positive_part(x),
+    "below, sharing nodes": lambda s, x, y: s.below(x, powers(x.dtype)),
+    "below, element by element": lambda s, x, y: s.below(x, np.arange(N, dtype=x.dtype)[None]),
+    "beyond": lambda s, x, y: s.beyond(x, *(np.asarray(x.dtype.type(end)) for end in (3, 5000))),
+    "square": lambda s, x, y: s.product("mul", x, x, 9),
 }
+
+
+def dropped(step, modulus):
+    """The bits that a step truncates by, or None."""
+    most = modulus.bit_length() - 5
+    bits = {"truncate by most of the word": most}
+    bits |= dict.fromkeys(("truncated product", "truncate", "mul_public", "square"), 9)
+    return bits.get(step)
+
+
+def upper(taken, bits):
+    """The upper bits of words whose other bits are 0."""
+    k = 8 * taken.itemsize
+    assert not (taken << taken.dtype.type(bits)).any()
+    return taken >> taken.dtype.type(k - bits)
+
+
+def powers(dtype):
+    """Six powers of 16, as thresholds."""
+    return np.asarray([16**j for j in range(1, 7)], dtype)[:, None]
 
 
 @rings
@@ -99,7 +123,11 @@ def test_every_message_is_uniform(modulus, step):
     channel.messages.clear()
     STEPS[step](scheme, x, y)
     assert len(channel.messages) >= 3
-    for _, _, words in channel.messages:
+    for source, _, words in channel.messages:
+        bits = dropped(step, modulus) if source == 2 else None
+        if bits is not None:
+            words, taken = words
+            assert_uniform(upper(taken, bits), 2**bits)
         flat = words.reshape(-1)
         ring = 2**64 if flat.dtype == np.uint64 else 2**32
         if flat.size * flat.itemsize * 8 >= 200_000:
@@ -137,10 +165,13 @@ def test_the_two_cases_of_a_truncation_differ_by_uniform_bits(modulus, bits):
     x = constant(scheme, 1000)
     channel.messages.clear()
     scheme.truncate(x, bits)
-    ((first, second),) = [words for source, _, words in channel.messages if source == 2]
-    apart = (first - second) >> first.dtype.type(modulus.bit_length() - 1 - bits)
-    assert ((first - second) << first.dtype.type(bits) == 0).all()
+    ((added, taken),) = [words for source, _, words in channel.messages if source == 2]
+    apart = upper(taken, bits)
     assert_uniform(apart, 2**bits)
+    # Neither does it with the word to add, whichever case it is.
+    high = added >> added.dtype.type(modulus.bit_length() - 1 - bits)
+    for words in (high + apart, high - apart):
+        assert_uniform(words % words.dtype.type(2**bits), 2**bits)
 
 
 @rings
@@ -177,9 +208,10 @@ def test_additive_comparison_opens_uniform_words(modulus):
     scheme = Additive(KeyRing(5), get_backend("cpu"), modulus, channel)
     x = constant(scheme, 1000)
     channel.opened.clear()
-    for name in ("below", "is_zero", "positive_part"):
-        STEPS[name](scheme, x, x)
-    assert len(channel.opened) >= 18
+    for name in STEPS:
+        if "truncate" not in name:
+            STEPS[name](scheme, x, x)
+    assert len(channel.opened) >= 36
     for words, ring in channel.opened:
         if ring == 2:
             assert_uniform(np.unpackbits(words.reshape(-1).view(np.uint8)), 2)
@@ -194,7 +226,10 @@ def test_counted_costs_are_the_documented_ones(modulus, n):
     dtype, k = word_of(modulus), 64 if modulus == 2**64 else 32
     word, width = dtype.itemsize, -(-n // 64)
     rounds = 7 if k == 64 else 6
-    zeros, thresholds = np.zeros(n, dtype), np.zeros((3, 1), dtype)
+    zeros, low = np.zeros(n, dtype), np.asarray(dtype.type(0))
+    bits = [int(byte * word, 16) for byte in ("15", "16", "19")]  # which share no node
+    thresholds = np.asarray(bits, dtype)[:, None]
+    nodes = 3 * (k // 2 - 1)
 
     def cost(scheme, name, *arguments):
         before = scheme.cost
@@ -205,8 +240,8 @@ def test_counted_costs_are_the_documented_ones(modulus, n):
         scheme = Additive(KeyRing(5), get_backend("cpu"), modulus, LocalChannel(parties))
         x = scheme.share(zeros, 0)
         found = cost(scheme, "below", x, thresholds)
-        each = n * word + 8 * width * 3 * (3 * k // 2 - 2)
-        dealt = 8 * width * (3 * k // 2 + 3 * (k - 2)) + 3 * n * word
+        each = n * word + 8 * width * (3 * nodes + 3)
+        dealt = 8 * width * (3 * k // 2 + 2 * nodes) + 3 * n * word
         assert found == type(found)(rounds, each * (parties - 1), dealt)
         found = cost(scheme, "is_zero", x)
         each, dealt = n * word + 8 * width * (k - 1), 8 * width * (2 * k - 1) + n * word
@@ -215,6 +250,23 @@ def test_counted_costs_are_the_documented_ones(modulus, n):
         each = n * word + 8 * width * (3 * k // 2 - 2)
         dealt = 8 * width * (3 * k // 2 + k - 2) + 2 * n * word
         assert found == type(found)(rounds, each * (parties - 1), dealt)
+        found = cost(scheme, "below", x, powers(dtype))
+        several = 75 if k == 64 else 39  # six trees would have 186 or 90
+        each = n * word + 8 * width * (3 * several + 6)
+        dealt = 8 * width * (3 * k // 2 + 2 * several) + 6 * n * word
+        assert found == type(found)(rounds, each * (parties - 1), dealt)
+        found = cost(scheme, "beyond", x, low, thresholds[1, 0])
+        each = n * word + 8 * width * 2 * (3 * k // 2 - 2)
+        dealt = 8 * width * (3 * k // 2 + 2 * (k - 2)) + 4 * n * word
+        assert found == type(found)(rounds, each * (parties - 1), dealt)
+        found = cost(scheme, "product", "mul", x, x, 0)
+        assert found == type(found)(1, n * word * (parties - 1), n * word)
+        found = cost(scheme, "product", "mul", x, x, 5)
+        assert found == type(found)(2, 2 * n * word * (parties - 1), 3 * n * word)
+        found = cost(scheme, "product", "mul", x, x.copy(), 0)
+        assert found == type(found)(1, 2 * n * word * (parties - 1), n * word)
+        found = cost(scheme, "product", "matmul", x[:, None], x[:, :, None], 0)
+        assert found == type(found)(1, 2 * n * word * (parties - 1), word)
 
     channel = LocalChannel(3)
     scheme = Replicated(KeyRing(5), get_backend("cpu"), modulus, channel)
@@ -235,9 +287,12 @@ def test_counted_costs_are_the_documented_ones(modulus, n):
     assert sent(lambda: scheme.positive_part(x)) == (rounds + 1, [pair + n * word] * 2 + [0])
     pair = n * word + 8 * width * (k - 1)
     assert sent(lambda: scheme.is_zero(x)) == (rounds + 1, [pair + n * word] * 2 + [0])
-    pair = n * word + 8 * width * 3 * (3 * k // 2 - 2)
+    pair = n * word + 8 * width * (3 * nodes + 3)
     expected = (rounds + 1, [pair + 3 * n * word] * 2 + [0])
     assert sent(lambda: scheme.below(x, thresholds)) == expected
+    pair = n * word + 8 * width * 2 * (3 * k // 2 - 2)
+    expected = (rounds + 1, [pair + 2 * n * word] * 2 + [0])
+    assert sent(lambda: scheme.beyond(x, low, thresholds[1, 0])) == expected
     dealt = scheme.cost.dealer_bytes
     scheme.positive_part(x)
     expected = 8 * width * (3 * k // 2 + k - 2) + 2 * n * word

@@ -13,6 +13,7 @@ import pytest
 from he_gpu.backend import get_backend
 from he_gpu.channel import LocalChannel
 from he_gpu.mpc import Additive, Masked, Replicated
+from he_gpu.mpc.sums import Operand, SumOfProducts
 from he_gpu.ring import KeyRing
 
 TIMEOUT_S = 30
@@ -111,6 +112,22 @@ def program(scheme, modulus):
     stacks["below"] = scheme.below(x, thresholds)
     stacks["is_zero"] = scheme.is_zero(scheme.sub(x, x))
     stacks["positive part"] = scheme.positive_part(y)
+    ends = np.asarray([-300, 1024], signed).view(word)
+    stacks["beyond"] = scheme.beyond(y, ends[0], ends[1:])
+    stacks["square"] = scheme.product("mul", y, y, 0)
+    factors = Operand(x), Operand(y)
+    jobs = [
+        SumOfProducts((factors, factors[::-1]), scheme.add(x, y), 5, 2),
+        SumOfProducts((), scheme.add(x, y), -3, 1),
+    ]
+    stacks["sum of products"], stacks["sum alone"] = scheme.sums_of_products(jobs)
+    again = SumOfProducts((factors[:1] * 2,), None, 0, 3)  # opened before
+    (stacks["square in a sum"],) = scheme.sums_of_products([again])
+    stacks["weighted sum"] = scheme.weighted_sum([x, y], [3, -4])
+    stacks["several"] = scheme.below(
+        y, np.asarray([[16], [256], [4096], [-256]], signed).view(word)
+    )
+    stacks["one each"] = scheme.below(y, public[None])
     for step in range(6):  # in bulk
         scheme.expect(6 - step)
         stacks[f"bulk {step}"] = scheme.product("matmul", masked, z, 5)
@@ -126,6 +143,21 @@ def program(scheme, modulus):
     assert (np.asarray(opened["below"]) == (a[None] < np.array([0, -50])[:, None, None])).all()
     assert (np.asarray(opened["is_zero"]) == 1).all()
     assert (np.asarray(opened["positive part"]) == np.maximum(b, 0)).all()
+    under, over = np.asarray(opened["beyond"]).view(signed)
+    assert (under == np.maximum(-300 - b, 0)).all()
+    assert (over == np.maximum(b - 1024, 0)).all()
+    assert (np.asarray(opened["square"]).view(signed) == b * b).all()
+    for name, exact in (
+        ("sum of products", (2 * a * b + a + b + 5) / 4),
+        ("sum alone", (a + b - 3) / 2),
+        ("square in a sum", a * a / 8),
+    ):
+        error = np.asarray(opened[name]).view(signed) - np.floor(exact)
+        assert ((error == 0) | (error == 1)).all()
+    assert (np.asarray(opened["weighted sum"]).view(signed) == 3 * a - 4 * b).all()
+    ends = np.asarray([16, 256, 4096, -256])[:, None, None]
+    assert (np.asarray(opened["several"]) == (b < ends)).all()
+    assert (np.asarray(opened["one each"]) == (b < [5, 6, 7])).all()
     truncated = np.asarray(opened["truncated product"]).view(signed).astype(np.int64)
     assert ((truncated - (a * b >> 8)) >> 1 == 0).all()
     return stacks, opened, scheme.cost

@@ -82,11 +82,12 @@ def _exchange(shift: int) -> tuple[Array, Array]:
     return np.array(shift, _WORD), np.array(columns, _WORD)
 
 
-def bit_words(plane: Array, n: int, dtype: Any) -> Array:
-    """Return the bits of a plane as words 0 and 1: (W,) uint64 -> (n,)."""
-    result = empty((n,), dtype)
-    for part in _elements(n):
-        np.copyto(result[part], _bits(plane, part), casting="safe")
+def bit_words(planes: Array, n: int, dtype: Any) -> Array:
+    """Return the bits of planes as words 0 and 1: (rows, W) uint64 -> (rows, n)."""
+    result = empty((len(planes), n), dtype)
+    for plane, words in zip(planes, result, strict=True):
+        for part in _elements(n):
+            np.copyto(words[part], _bits(plane, part), casting="safe")
     return result
 
 
@@ -95,80 +96,6 @@ def _bits(plane: Array, part: slice) -> Array:
     packed = plane[part.start // 64 : -(-part.stop // 64)].astype("<u8", copy=False)
     count = part.stop - part.start
     return np.unpackbits(packed.view(np.uint8), count=count, bitorder="little")
-
-
-def carry_leaves(public: Array, mask: Array, pairs: Array, lead: int) -> Array:
-    """Return the first level of the carry tree of c + M over the low k - 1 bits.
-
-    Node j joins the bits hi = 2 j + 1 and lo = 2 j; the last node has the lower one alone. It
-    generates a carry out of itself, or propagates one that comes in. Since c is public and the
-    dealer shares M_hi & M_lo, this needs no message.
-
-    Args:
-        public: (k, W) planes of c.
-        mask: (parties, k, W), boolean shares of the planes of M.
-        pairs: (parties, k / 2, W), boolean shares of M_hi & M_lo.
-        lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
-
-    Returns:
-        (parties, 2, k / 2, W): generate, g_hi ^ p_hi & g_lo, and propagate, p_hi & p_lo, of
-        g = c & M and p = c ^ M.
-    """
-    parties, k, width = mask.shape
-    result = empty((parties, 2, k // 2, width), _WORD)
-    for at in _blocks(k // 2 - 1, width):
-        c_low, c_high = public[:-2:2][at], public[1:-2:2][at]
-        spare = np.empty_like(c_low)
-        for p in range(parties):
-            low, high = mask[p, :-2:2][at], mask[p, 1:-2:2][at]
-            generate, propagate = result[p, 0, :-1][at], result[p, 1, :-1][at]
-            np.bitwise_and(c_high, low, out=propagate)
-            np.bitwise_xor(propagate, pairs[p, :-1][at], out=propagate)
-            np.bitwise_and(c_low, propagate, out=generate)
-            np.bitwise_and(c_high, high, out=spare)
-            np.bitwise_xor(generate, spare, out=generate)
-            _add_propagated(c_low, c_high, high, propagate, spare, lead and p == 0)
-    np.bitwise_and(public[k - 2], mask[:, k - 2], out=result[:, 0, -1])
-    result[:, 1, -1] = mask[:, k - 2]
-    if lead:
-        result[0, 1, -1] ^= public[k - 2]
-    return result
-
-
-def equal_leaves(public: Array, mask: Array, pairs: Array, lead: int) -> Array:
-    """Return the first level of the tree of ands that tells whether c equals N.
-
-    Args:
-        public: (k, W) planes of c.
-        mask: (parties, k, W), boolean shares of the planes of N.
-        pairs: (parties, k / 2, W), boolean shares of N_hi & N_lo, hi = 2 j + 1 and lo = 2 j.
-        lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
-
-    Returns:
-        (parties, k / 2, W): whether both bits of node j are equal.
-    """
-    parties, k, width = mask.shape
-    result = empty((parties, k // 2, width), _WORD)
-    for at in _blocks(k // 2, width):
-        c_low, c_high = np.invert(public[::2][at]), np.invert(public[1::2][at])
-        spare = np.empty_like(c_low)
-        for p in range(parties):
-            low, high, node = mask[p, ::2][at], mask[p, 1::2][at], result[p][at]
-            np.bitwise_and(c_high, low, out=node)
-            np.bitwise_xor(node, pairs[p][at], out=node)
-            _add_propagated(c_low, c_high, high, node, spare, lead and p == 0)
-    return result
-
-
-def _add_propagated(
-    c_low: Array, c_high: Array, high: Array, node: Array, spare: Array, first: int
-) -> None:
-    """Add c_lo & M_hi to ``node``, and for the first party c_lo & c_hi."""
-    if first:
-        np.bitwise_xor(high, c_high, out=spare)
-        high = spare
-    np.bitwise_and(c_low, high, out=spare)
-    np.bitwise_xor(node, spare, out=node)
 
 
 def carry_open(nodes: Array, masks: Array) -> Array:
@@ -277,57 +204,69 @@ def split_bits(
 
 
 def bit_shares(opened: Array, beta: Array, lead: int) -> Array:
-    """Return additive shares of the bit v ^ beta, for words that wrap.
+    """Return additive shares of the bits v ^ beta, for words that wrap.
 
     Args:
-        opened: (W,) uint64, the public plane v.
-        beta: (parties, n), additive shares of random bits.
+        opened: (rows, W) uint64, public planes v.
+        beta: (parties, rows, n), additive shares of random bits.
         lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
 
     Returns:
-        (parties, n): (1 - 2 v) beta + v, the latter in the first party's share alone.
+        (parties, rows, n): (1 - 2 v) beta + v, the latter in the first party's share alone.
     """
     result = empty(beta.shape, beta.dtype)
-    for part in _elements(beta.shape[1]):
-        bit, _, sign = _signs(opened, part, beta.dtype)
-        np.multiply(beta[:, part], sign, out=result[:, part])
-        if lead:
-            result[0, part] += bit
+    for row, plane in enumerate(opened):
+        for part in _elements(beta.shape[2]):
+            bit, _, sign = _signs(plane, part, beta.dtype)
+            np.multiply(beta[:, row, part], sign, out=result[:, row, part])
+            if lead:
+                result[0, row, part] += bit
     return result
 
 
 def bit_times_word(
-    opened: Array, public: Array, beta: Array, mask: Array, product: Array, lead: int
+    opened: Array,
+    public: Array,
+    beta: Array,
+    mask: Array,
+    product: Array,
+    lead: int,
+    negated: int = 0,
 ) -> Array:
     """Return additive shares of (v ^ beta) (c + M), for words that wrap.
 
     Args:
-        opened: (W,) uint64, the public plane v.
-        public: (n,), c.
-        beta: (parties, n), additive shares of random bits.
+        opened: (rows, W) uint64, public planes v.
+        public: (rows, n), c.
+        beta: (parties, rows, n), additive shares of random bits.
         mask: (parties, n), of M.
-        product: (parties, n), of M beta.
+        product: (parties, rows, n), of M beta.
         lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
+        negated: how many of the rows, from the first on, are negated.
 
     Returns:
-        (parties, n): (1 - 2 v) (c beta + product) + v (M + c), the last c in the first party's
-        share alone.
+        (parties, rows, n): (1 - 2 v) (c beta + product) + v (M + c), the last c in the first
+        party's share alone.
     """
-    parties, n = beta.shape
+    parties, rows, n = beta.shape
     result = empty(beta.shape, beta.dtype)
-    for part in _elements(n):
-        _, where, sign = _signs(opened, part, beta.dtype)
-        c, spare = public[part], np.empty_like(sign)
-        for p in range(parties):
-            words = result[p, part]
-            np.multiply(beta[p, part], c, out=words)
-            np.add(words, product[p, part], out=words)
-            np.multiply(words, sign, out=words)
-            np.copyto(spare, mask[p, part])
-            if lead and p == 0:
-                np.add(spare, c, out=spare)
-            np.bitwise_and(spare, where, out=spare)
-            np.add(words, spare, out=words)
+    for row in range(rows):
+        join = np.subtract if row < negated else np.add
+        for part in _elements(n):
+            _, where, sign = _signs(opened[row], part, beta.dtype)
+            if row < negated:
+                np.negative(sign, out=sign)
+            c, spare = public[row, part], np.empty_like(sign)
+            for p in range(parties):
+                words = result[p, row, part]
+                np.multiply(beta[p, row, part], c, out=words)
+                np.add(words, product[p, row, part], out=words)
+                np.multiply(words, sign, out=words)
+                np.copyto(spare, mask[p, part])
+                if lead and p == 0:
+                    np.add(spare, c, out=spare)
+                np.bitwise_and(spare, where, out=spare)
+                join(words, spare, out=words)
     return result
 
 

@@ -7,13 +7,17 @@ Source of the reduction: Moeller and Granlund 2011, algorithm 4.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from he_gpu.backend.definition.memory import room_for
+from he_gpu.backend.definition.memory import empty, room_for
 from he_gpu.backend.definition.words import RING_32, Array, reciprocal, wraps
 
 SMALL = 2**14
 """Words of an operand from which on a sum takes pooled memory."""
+BLOCK = 2**13
+"""Words of a row that a sum of many terms takes at a time, so that they stay in cache."""
 _LOW_HALF = np.uint64(2**32 - 1)
 _HALF_BITS = np.uint64(32)
 _ONE = np.uint64(1)
@@ -59,6 +63,31 @@ def mul(a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
         product = np.multiply(a, b, out=room)
         return np.remainder(product, np.uint64(modulus), out=room if out is None else out)
     return reduce_wide(*wide_product(a, b), modulus, out=out)
+
+
+def weighted_sum(stacks: Sequence[Array], weights: Sequence[int], modulus: int) -> Array:
+    """Return ``sum(weight * stack)`` modulo 2^64 or 2^32, for one or more stacks of equal shape.
+
+    Args:
+        stacks: words of the ring, each of shape (*shape).
+        weights: an integer for each.
+        modulus: 2^64 or 2^32.
+    """
+    first = stacks[0]
+    result = empty(first.shape, first.dtype)
+    words = [first.dtype.type(weight % modulus) for weight in weights]
+    rows = len(first) if first.ndim > 1 else 1  # so that a row keeps its place where rows do not
+    flat = result.reshape(rows, -1)
+    views = [stack.reshape(rows, -1) for stack in stacks]
+    term = np.empty((rows, min(BLOCK, flat.shape[1])), first.dtype)
+    for start in range(0, flat.shape[1], BLOCK):
+        part = flat[:, start : start + BLOCK]
+        room = term[:, : part.shape[1]]
+        np.multiply(views[0][:, start : start + BLOCK], words[0], out=part)
+        for view, word in zip(views[1:], words[1:], strict=True):
+            np.multiply(view[:, start : start + BLOCK], word, out=room)
+            np.add(part, room, out=part)
+    return result
 
 
 def wide_product(a: Array, b: Array) -> tuple[Array, Array]:

@@ -54,8 +54,21 @@ def add_public(stack: Array, public: Array, lead: int, modulus: int) -> Array:
 
 def open_masked(stack: Array, mask: Array) -> Array:
     """Return the sum over the party axis of ``stack - mask``, for words that wrap."""
-    modulus = 2 ** (8 * stack.dtype.itemsize)
-    return reconstruct(sub(stack, mask, modulus), modulus)
+    if stack[0].size <= BLOCK:
+        modulus = 2 ** (8 * stack.dtype.itemsize)
+        return reconstruct(sub(stack, mask, modulus), modulus)
+    result = empty(stack.shape[1:], stack.dtype)
+    shares, masks = (words.reshape(len(stack), -1) for words in (stack, mask))
+    flat, term = result.reshape(-1), np.empty(BLOCK, stack.dtype)
+    for start in range(0, flat.size, BLOCK):
+        part = flat[start : start + BLOCK]
+        room = term[: part.size]
+        for row, (share, own) in enumerate(zip(shares, masks, strict=True)):
+            words = share[start : start + BLOCK], own[start : start + BLOCK]
+            np.subtract(*words, out=room if row else part)
+            if row:
+                np.add(part, room, out=part)
+    return result
 
 
 def open_scaled(stack: Array, added: Array, factor: Array | None = None) -> Array:
@@ -92,13 +105,30 @@ def beaver_combine(d: Array, y: Array, a: Array, e: Array, c: Array, total: bool
         result += np.multiply(a, e, out=room_for(c, c))
         result += c
         return result
-    opened, term = empty(c.shape[1:], c.dtype), empty(c.shape[1:], c.dtype)
+    shape = c.shape[1:]
+    opened = empty(shape, c.dtype)
+    if opened.size <= BLOCK or not d.shape == e.shape == y.shape[1:] == a.shape[1:] == shape:
+        _combine_total(d, y, a, e, c, opened, empty(shape, c.dtype))
+        return opened
+    words = [v.reshape(-1) for v in (d, e, opened)]
+    stacks = [v.reshape(len(c), -1) for v in (y, a, c)]
+    term = np.empty(BLOCK, c.dtype)
+    for start in range(0, opened.size, BLOCK):
+        d, e, part = (v[start : start + BLOCK] for v in words)
+        y, a, c = (v[:, start : start + BLOCK] for v in stacks)
+        _combine_total(d, y, a, e, c, part, term[: part.size])
+    return opened
+
+
+def _combine_total(
+    d: Array, y: Array, a: Array, e: Array, c: Array, opened: Array, term: Array
+) -> None:
+    """Write the sum over the party axis of ``d * y + a * e + c``."""
     np.add.reduce(c, axis=0, out=opened)
     for y_share, a_share in zip(y, a, strict=True):
         for public, share in ((d, y_share), (e, a_share)):
             np.multiply(public, share, out=term)
             np.add(opened, term, out=opened)
-    return opened
 
 
 def truncation_parts(

@@ -6,6 +6,8 @@ broadcast as in NumPy, and are copied only where the broadcast has more than two
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from he_gpu.backend.definition.words import Array, word_dtype
@@ -44,6 +46,17 @@ def neg(device: KernelDevice, a: Array, modulus: int, out: Array | None = None) 
 def mul(device: KernelDevice, a: Array, b: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(a * b) mod modulus``."""
     return _launch(device, "mul", (a, b), modulus, reciprocal_arguments(modulus), out)
+
+
+def weighted_sum(
+    device: KernelDevice, stacks: Sequence[Array], weights: Sequence[int], modulus: int
+) -> Array:
+    """Return ``sum(weight * stack)`` modulo 2^64 or 2^32, one launch for each operation."""
+    words = device.xp.asarray(np.asarray([w % modulus for w in weights], word_dtype(modulus)))
+    total = mul(device, stacks[0], words[:1], modulus)
+    for index, stack in enumerate(stacks[1:], 1):
+        add(device, total, mul(device, stack, words[index : index + 1], modulus), modulus, total)
+    return total
 
 
 def _launch(
