@@ -4,7 +4,7 @@
 #   make test         install with the test tools, then run the tests
 #   make check        format, lint, types, import directions, Dockerfile
 #   make bench        run the benchmarks of bench/ on the CPU and keep their results
-#   make report       draw the figures and write the README's table from the results kept
+#   make report       draw the figures and write the documents' tables from the results kept
 #   make gpu          on a CUDA box: test and time with the Python that holds CuPy
 #   make crossovers   on a CUDA box: measure which kernel suits which shape, rewrite that table
 #   make wheel-check  build the wheel and use it alone, outside the checkout

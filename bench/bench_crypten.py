@@ -1,5 +1,7 @@
 """CrypTen's two processes on the same work in the same run, where CrypTen is installed.
 
+The errors of its functions, with its defaults, are found on the intervals of `bench.promises`.
+
 `pip install crypten` fails (0.4.1, with PyTorch 2.13): it requires the package `sklearn`, which
 only raises an error by now; `pip install --no-deps crypten` and its other requirements by hand
 (omegaconf, onnx, pyyaml, scikit-learn, pandas) work, but `import crypten` then fails on a module
@@ -18,11 +20,12 @@ import pytest
 import he_gpu as he
 from bench.errors import curve, largest
 from bench.promises import PROMISES, beyond, inside, reals, sigmoid
+from bench.scores import SOFTMAX, scores, spreads, summary
 
 N, ELEMENTS, ROUNDS, SLOW_ROUNDS = 1024, 2**20, 7, 3
 GRID, GRID_BESIDE = 2**14, 2**9
 """Arguments inside and on each side of an interval."""
-MOST_SECONDS = 300
+MOST_SECONDS = 600
 LABEL = "CrypTen, 2 processes on the cpu"
 AT_MOST = {"multiply": 1 / 2, "share": 1 / 3, "reveal": 1 / 3, "relu": 1 / 4, "sigmoid": 1 / 4}
 """Times CrypTen, on the cpu."""
@@ -34,6 +37,8 @@ PLAIN = {
     "sigmoid": ("float64 1 / (1 + exp(-x))", sigmoid),
 }
 PEERS = {each.name: each for each in PROMISES if each.crypten}
+SOFTMAX_PEERS = {each.name: each for each in SOFTMAX if each.crypten}
+WIDTHS = spreads(1)
 
 
 def grid(promise):
@@ -50,7 +55,9 @@ def crypten(tmp_path_factory):
             pytest.skip(f"{package} is not installed; see the head of bench_crypten.py")
     script = Path(__file__).with_name("crypten_parties.py")
     files = [tmp_path_factory.mktemp("crypten") / name for name in ("arguments.npz", "found.npz")]
-    np.savez(files[0], **{each.crypten: grid(each)[1] for each in PEERS.values()})
+    asked = {each.crypten: grid(each)[1] for each in PEERS.values()}
+    asked |= {each.crypten: reals(scores(WIDTHS)) for each in SOFTMAX_PEERS.values()}
+    np.savez(files[0], **asked)
     sizes = {"matmul": N, "elements": ELEMENTS, "rounds": ROUNDS, "slow_rounds": SLOW_ROUNDS}
     try:
         done = subprocess.run(
@@ -138,5 +145,17 @@ def test_errors(name, crypten, device, backend, record):
             "median_error_inside": float(np.median(found[:n])),
             "curve": curve(promise, x, values),
         }
+
+    record.check(f"errors of CrypTen's {promise.crypten}", errors, function=name)
+
+
+@pytest.mark.parametrize("name", SOFTMAX_PEERS)
+def test_errors_of_scores(name, crypten, device, backend, record):
+    promise = SOFTMAX_PEERS[name]
+
+    def errors():
+        values = crypten["values"][promise.crypten]
+        found = promise.error(values, promise.exact(reals(scores(WIDTHS))))
+        return summary(promise, WIDTHS, found)
 
     record.check(f"errors of CrypTen's {promise.crypten}", errors, function=name)

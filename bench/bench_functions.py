@@ -10,6 +10,7 @@ import he_gpu as he
 from bench.errors import curve, largest
 from bench.operands import SCHEMES, by_device
 from bench.promises import PROMISES, beyond, inside, of_words, reals
+from bench.scores import SOFTMAX, scores, spreads, summary
 
 SIZES = {"cpu": 2**20, "cuda": 10_000_000, "emulator": 2**10}
 GRID = {"cpu": 2**17, "cuda": 2**20, "emulator": 2**8}
@@ -20,8 +21,10 @@ PROTOCOLS = ("2 parties", "replicated")
 LARGEST_RATIO = {"sigmoid": 900}
 """Times NumPy, in place, of two parties on the CPU."""
 HEADLINES = ("sigmoid", "softmax")
-MOST_SECONDS = 1.0
-"""Of softmax of 10,000 x 10, on the CPU."""
+LEAST_RATE = 0.1
+"""Million scores per second, of softmax among two parties on the CPU: 10,000 x 10 in a second."""
+ROWS = {"cpu": 4, "cuda": 16, "emulator": 1}
+"""Of a grid of scores, for each spread."""
 ROUNDS = 9
 
 protocols = pytest.mark.parametrize("scheme", PROTOCOLS)
@@ -83,4 +86,35 @@ def test_function(promise, scheme, device, backend, record):
             **cost_of(promise, scheme),
             **facts,
             n=n,
+        )
+
+
+@pytest.mark.parametrize("promise", SOFTMAX, ids=lambda each: each.name)
+@protocols
+def test_scores(promise, scheme, device, backend, record):
+    shape = by_device(backend, **SCORES)
+    x = np.random.default_rng(0).uniform(-8, 8, shape)
+    widths = spreads(by_device(backend, **ROWS))
+    words = scores(widths)
+    with he.Session(device=device, **SCHEMES[scheme]) as session:
+        found = promise.job(of_words(session, words))().reveal()
+        assert np.isfinite(found).all()
+        errors = promise.error(found, promise.exact(reals(words)))
+        assert largest(errors) <= promise.bound
+        facts = summary(promise, widths, errors)
+        if scheme != PROTOCOLS[0]:
+            del facts["curve"]
+        demanded = promise.name == "softmax" and scheme == PROTOCOLS[0] and device == "cpu"
+        record.compare(
+            f"{promise.name} of {shape} along axis 1, {scheme}",
+            promise.job(session.share(x)),
+            {"the same on the host": lambda: promise.exact(x)},
+            rounds=ROUNDS,
+            elements=x.size,
+            at_least={"million_elements_per_second": LEAST_RATE} if demanded else None,
+            headline=promise.name in HEADLINES,
+            **SCHEMES[scheme],
+            **promise.facts(),
+            **cost_of(promise, scheme),
+            **facts,
         )

@@ -138,10 +138,8 @@ def with_table(document, table):
 
 def draw(results, folder=FIGURES):
     """Write every figure that the results have rows for, and return the paths."""
-    import matplotlib as mpl
-
     paths = []
-    with mpl.rc_context(STYLE):
+    with style():
         for device, found in by_device(results).items():
             name = device.replace(":", "")
             for kind, plot in PLOTS.items():
@@ -149,6 +147,13 @@ def draw(results, folder=FIGURES):
                 if figure is not None:
                     paths += save(figure, Path(folder) / f"{kind}-{name}")
     return paths
+
+
+def style():
+    """The settings that all figures are drawn and saved with, as a context."""
+    import matplotlib as mpl
+
+    return mpl.rc_context(STYLE)
 
 
 def save(figure, path):

@@ -8,7 +8,15 @@ import math
 
 from bench.recorder import duration, three_digits
 
-ERRORS = ("function", "interval", "error promised", "largest found", "beyond", "CrypTen's largest")
+ERRORS = (
+    "function",
+    "interval",
+    "error promised",
+    "largest found",
+    "beyond",
+    "CrypTen's, its median",
+)
+PEER_ERRORS = ("error_inside", "median_error_inside")
 COSTS = ("function", "scheme", "rounds", "bytes sent", "dealer's bytes", "time", "times NumPy")
 SUITE, PEER_SUITE = SUITES = "functions", "crypten"
 COLUMNS = 4
@@ -59,7 +67,7 @@ def error_cells(ours, peers):
         error(row["promised"]) + kind,
         worst(ours, "error_inside"),
         worst(ours, "error_beyond"),
-        worst(peers, "error_inside"),
+        ", ".join(worst(peers, key) for key in PEER_ERRORS if peers),
     ]
 
 
@@ -82,9 +90,9 @@ def scheme(row):
 
 
 def worst(rows, key):
-    """The largest error of some rows as a text, or a dash where none has any."""
+    """The largest error of some rows as a text; nothing where none has any."""
     found = [row[key] for row in rows if key in row]
-    return error(max(found)) if found else "-"
+    return error(max(found)) if found else ""
 
 
 def error(value):

@@ -240,6 +240,7 @@ extern "C" __global__ __launch_bounds__(256) void split_bits_u64(
 // ---- bits as words ----------------------------------------------------------
 
 // out[p][row] = (1 - 2 v) beta[p][row] + [p < lead] v: shares of v ^ beta, v = opened[row].
+// beta and out are not __restrict__: they may be one, each word read before it is written.
 template <class W>
 __device__ __forceinline__ void share_bits(const u64* opened, const W* beta, W* out, u64 n,
                                            u64 rows, u32 parties, u32 lead) {
@@ -302,14 +303,14 @@ __device__ __forceinline__ void scale_bits(const u64* opened, const W* public_wo
 }
 
 extern "C" __global__ __launch_bounds__(256) void bit_shares_ring_u64(
-    const u64* __restrict__ opened, const u64* __restrict__ beta, u64* __restrict__ out, u64 n,
-    u64 rows, u32 parties, u32 lead) {
+    const u64* __restrict__ opened, const u64* beta, u64* out, u64 n, u64 rows, u32 parties,
+    u32 lead) {
     share_bits(opened, beta, out, n, rows, parties, lead);
 }
 
 extern "C" __global__ __launch_bounds__(256) void bit_shares_ring_u32(
-    const u64* __restrict__ opened, const u32* __restrict__ beta, u32* __restrict__ out, u64 n,
-    u64 rows, u32 parties, u32 lead) {
+    const u64* __restrict__ opened, const u32* beta, u32* out, u64 n, u64 rows, u32 parties,
+    u32 lead) {
     share_bits(opened, beta, out, n, rows, parties, lead);
 }
 

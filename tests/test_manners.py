@@ -115,6 +115,11 @@ def test_products_and_quotients(protocol):
     near(revealed(lambda X: np.linalg.matmul(X, y.T), protocol, x), x @ y.T)
     near(revealed(lambda X: np.divide(X, y), protocol, x), x / y)
     near(revealed(lambda X: np.true_divide(X, 4), protocol, x), x / 4)
+    near(revealed(np.divide, protocol, x, positive), x / positive)
+    near(revealed(lambda X: 3 / X, protocol, positive), 3 / positive)
+    near(revealed(lambda X: y / X, protocol, positive), y / positive)
+    near(revealed(lambda X: np.divide(y, X), protocol, positive), y / positive)
+    near(revealed(lambda X: np.power(X, 2), protocol, x), x**2)
     near(revealed(np.negative, protocol, x), -x)
     near(revealed(np.positive, protocol, x), x)
     near(revealed(np.fabs, protocol, x), np.abs(x))
@@ -231,6 +236,7 @@ CALLS = {
     "cumsum": [of(), of(axis=1)],
     "cumulative_sum": [of(axis=0), of(axis=1)],
     "diagonal": [of(), of(1)],
+    "divide": [of(y), of(4), of(-0.5)],
     "dot": [of(y.T)],
     "einsum": [],
     "expand_dims": [of(1), of(axis=(0, 2))],
@@ -246,6 +252,7 @@ CALLS = {
     "outer": [of(y)],
     "pad": [of(1), of(((1, 0), (0, 2))), of(1, constant_values=2.5), of(1, "edge")],
     "permute_dims": [of((1, 0))],
+    "pow": [of(3)],
     "power": [of(2), of(3)],
     "repeat": [of(2), of(2, axis=1)],
     "reshape": [of((3, 2)), of(-1)],

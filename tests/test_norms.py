@@ -46,6 +46,27 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("shape", [(8,), (7,), (3, 5), (1,), ()], ids=str)
+def test_means(session, shape):
+    x = grid(session, shape, top=2) - 0.75
+    X = session.share(x)
+    axes = tuple(range(x.ndim))
+    unit, relative = 2.0**-session.frac_bits, 2.0 ** -FACTOR_BITS[word_bits(session.modulus)]
+    bound = unit if is_power(x.size) else 2 * unit + relative * np.abs(x.mean())
+    truncations = 0 if x.size == 1 else 1 if is_power(x.size) else 2
+    one = cost_of(session, lambda: session.scheme.truncate(X.sum()._stack, 1))
+    spent = cost_of(session, lambda: X.mean(axes))
+    assert spent.rounds == truncations * one.rounds
+    assert spent.bytes_sent == truncations * one.bytes_sent
+    assert np.abs(X.mean().reveal() - x.mean()) <= bound
+
+
+def test_a_mean_has_the_range_of_the_sum():
+    with open_session("additive-64") as session:
+        X = session.share(np.full((3, 1024), 2.0**20))  # the sum alone is beyond 2**22
+        assert abs(X.mean().reveal() / 2.0**20 - 1) <= 2.0**-23
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_variances(session, case):
     shape, axis, ddof = case

@@ -168,6 +168,11 @@ def conv1d_input(
     """Return the gradient of `conv1d` for its images, as `torch.nn.grad.conv1d_input`.
 
     Args, Raises, Range, Error, Cost, Leaks: as `conv2d_input`, with one axis.
+
+    >>> import he_gpu as he
+    >>> with he.Session(device="cpu") as s:
+    ...     he.conv1d_input((1, 1, 3), s.share([[[1, 10]]]), [[[1, 2]]]).reveal().tolist()
+    [[[1.0, 12.0, 20.0]]]
     """
     found: SecretTensor = convolution.input_gradient(
         1, input_size, weight, grad_output, stride, padding, dilation, groups, frac_bits
@@ -229,6 +234,11 @@ def conv1d_weight(
     """Return the gradient of `conv1d` for its windows, as `torch.nn.grad.conv1d_weight`.
 
     Args, Raises, Range, Error, Cost, Leaks: as `conv2d_weight`, with one axis.
+
+    >>> import he_gpu as he
+    >>> with he.Session(device="cpu") as s:
+    ...     he.conv1d_weight(s.share([[[1, 2, 3]]]), (1, 1, 2), [[[1, 10]]]).reveal().tolist()
+    [[[21.0, 32.0]]]
     """
     found: SecretTensor = convolution.weight_gradient(
         1, x, weight_size, grad_output, stride, padding, dilation, groups, frac_bits

@@ -11,6 +11,7 @@ from typing import Any
 
 from he_gpu.errors import ArgumentValueError
 from he_gpu.functions.comparison import _first
+from he_gpu.functions.magnitudes import power
 from he_gpu.functions.shaping import concatenate
 from he_gpu.tensor import SecretTensor
 from he_gpu.tensor.selection import Axes
@@ -21,6 +22,7 @@ __all__ = [
     "cumulative_sum",
     "mean",
     "permute_dims",
+    "pow",
     "reshape",
     "sum",
     "transpose",
@@ -134,3 +136,15 @@ def bitwise_invert(x: SecretTensor, /) -> SecretTensor:
         [1.0, 1.0, 0.0]
     """
     return ~_first("bitwise_invert", x)
+
+
+def pow(x: SecretTensor, exponent: int, /) -> SecretTensor:
+    """Return x to the power of a public integer; the standard's name for `power`.
+
+    Example:
+        >>> import he_gpu as he
+        >>> with he.Session(device="cpu") as s:
+        ...     he.pow(s.share([-1.5, 2.0]), 3).reveal().round(2).tolist()
+        [-3.38, 8.0]
+    """
+    return power(x, exponent)

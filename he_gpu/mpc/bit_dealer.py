@@ -56,32 +56,30 @@ class BitDealer(Dealer):
         total = self._backend.reconstruct(words, self._modulus)
         bits = self._backend.neg(total, self._modulus) if negated else total
         planes = self._backend.bit_planes(bits)
-        pairs = self._backend.xp.bitwise_and(planes[::2], planes[1::2])
-        shared = self._split_bits(planes), self._split_bits(pairs)
-        return BitMask(words[self._rows], *shared, total)
+        pairs = self._bit_products(planes[::2], planes[1::2])
+        return BitMask(words[self._rows], self._split_bits(planes), pairs, total)
 
     def carry_masks(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
         """Return masks for p_hi, g_lo and p_lo of a level, and the first times the others."""
         stack, total = self._draw_bits((3, *shape))
-        products = self._backend.xp.bitwise_and(total[:1], total[1:])
-        return stack, self._split_bits(products)
+        return stack, self._bit_products(total[:1], total[1:])
 
     def and_masks(self, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
         """Return masks of two factors, and shares of their product."""
         stack, total = self._draw_bits((2, *shape))
-        product = self._backend.xp.bitwise_and(total[0], total[1])
-        return stack[:, 0], stack[:, 1], self._split_bits(product)
+        return stack[:, 0], stack[:, 1], self._bit_products(total[0], total[1])
 
     def shared_bits(self, rows: int, n: int, mask: Array | None = None) -> SharedBits:
         """Return uniform bits; with a mask (n,) also its products with them."""
         planes, total = self._draw_bits((rows, -(-n // 64)))
-        dtype = self._dtype
-        words = self._backend.bit_words(total, n, dtype)
-        shared = self._split_words(words)
-        if mask is None:
-            return SharedBits(planes, shared, None)
-        products = self._backend.mul(words, mask, self._modulus)
-        return SharedBits(planes, shared, self._split_words(products))
+        shape = (self._n_parties, rows, n)
+        stack, products = self._backend.empty(shape, self._dtype), None
+        words = self._backend.bit_words(total, n, self._dtype, out=stack[-1, ...])
+        if mask is not None:
+            products = self._backend.empty(shape, self._dtype)
+            self._backend.mul(words, mask, self._modulus, out=products[-1, ...])
+            products = self._split_words(products)
+        return SharedBits(planes, self._split_words(stack), products)
 
     def _draw_bits(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
         """Return boolean shares of uniform bits, and the bits."""
@@ -90,9 +88,16 @@ class BitDealer(Dealer):
             prg.uniform(shape, 2**64, out=row)
         return stack[self._rows], self._backend.xor_open(stack, None)
 
-    def _split_bits(self, total: Array) -> Array:
-        """Return boolean shares of bits that the dealer knows."""
-        stack = self._backend.empty((self._n_parties, *total.shape), np.uint64)
+    def _bit_products(self, a: Array, b: Array) -> Array:
+        """Return boolean shares of the products of bits that the dealer knows."""
+        stack = self._backend.empty((self._n_parties, *b.shape), np.uint64)
+        self._backend.xp.bitwise_and(a, b, out=stack[-1, ...])
+        return self._split_bits(stack[-1, ...], stack)
+
+    def _split_bits(self, total: Array, stack: Array | None = None) -> Array:
+        """Return boolean shares of bits that the dealer knows; stack may hold them at its end."""
+        if stack is None:
+            stack = self._backend.empty((self._n_parties, *total.shape), np.uint64)
         last, rest = stack[-1, ...], total
         for share, prg in zip(stack[:-1], self._prgs[:-1], strict=True):
             self._backend.split_bits(rest, prg.stream(share.shape, 2**64), share, last)
@@ -100,7 +105,8 @@ class BitDealer(Dealer):
         self.bytes_sent += 8 * math.prod(total.shape)
         return stack[self._rows]
 
-    def _split_words(self, total: Array) -> Array:
-        """Return additive shares of words that the dealer knows."""
-        self.bytes_sent += total.nbytes
-        return self._split(total)[self._rows]
+    def _split_words(self, stack: Array) -> Array:
+        """Return additive shares of words that the dealer knows, which end a stack."""
+        self._split_rest(stack, stack[-1, ...], 0)
+        self.bytes_sent += stack[-1].nbytes
+        return stack[self._rows]

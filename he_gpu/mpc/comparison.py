@@ -237,7 +237,7 @@ class Comparison:
         shared = self._dealer.shared_bits(bits.shape[1], n)
         partial = self._backend.xor_open(bits, shared.planes)
         opened = self._channel.exchange([partial], BITS)[0]
-        return self._backend.bit_shares(opened, shared.words, self._lead)
+        return self._backend.bit_shares(opened, shared.words, self._lead, out=shared.words)
 
 
 def _on_host(words: Array) -> bool:

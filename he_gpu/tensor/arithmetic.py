@@ -6,14 +6,13 @@ where to truncate; the session's scheme does the rest. Never reads a secret.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.mpc import Masked
-from he_gpu.mpc.scheme import Operation
 from he_gpu.ring.fixedpoint import Factor, as_reals, decode, encode, encode_factor, word_bits
 from he_gpu.tensor.layout import check_integer, check_matmul, without_vector_axes
 from he_gpu.tensor.selection import Selection
@@ -69,24 +68,6 @@ class Arithmetic(Selection):
         stack = self.session.scheme.sum(self._stack, tuple(axis + 1 for axis in axes), keepdims)
         return self._like(stack)
 
-    def mean(self: Self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Self:
-        """Return the mean over axes: the sum times 1 / count.
-
-        Raises:
-            ValueError: a mean of no elements.
-
-        Range: the sum, unless count is a power of two, below 2**(k - 26 - frac_bits), so 2**22 by
-            default; see `__mul__`.
-        Error: one unit of 2**-frac_bits, and 2**-24 relative unless count is a power of two.
-        Cost: as multiplication by a public number.
-        """
-        self.session.check_open("mean")
-        axes = self._axes(range(self.ndim) if axis is None else axis, "mean")
-        count = int(np.prod([self.shape[axis] for axis in axes]))
-        if count == 0:
-            raise ArgumentValueError(f"mean: no elements over axes {axes} of shape {self.shape}")
-        return self.sum(axes, keepdims) * (1.0 / count)
-
     # Products
 
     def __mul__(self: Self, other: Any) -> Self:
@@ -123,8 +104,6 @@ class Arithmetic(Selection):
 
         Range, Error, Cost: as multiplication by the inverse, see `__mul__`.
         """
-        if isinstance(other, Arithmetic):
-            raise ArgumentTypeError("division by a secret is not supported; reveal() the divisor")
         divisor = as_reals(other, "division", "divisor")
         if not divisor.all():
             raise ArgumentValueError("division: divisor must not be 0, got 0")
@@ -303,7 +282,7 @@ class Arithmetic(Selection):
         return x._like(scheme.add_public(x_stack, public))
 
     def _product(
-        self: Self, operation: Operation, other: Arithmetic, frac_bits: int | None
+        self: Self, operation: Literal["mul", "matmul"], other: Arithmetic, frac_bits: int | None
     ) -> Self:
         """Multiply two secrets and truncate to frac_bits."""
         self._check_partner(other, operation)

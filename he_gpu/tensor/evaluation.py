@@ -164,7 +164,23 @@ def evaluate(scheme: Scheme, plan: Plan, layout: Layout, unit: Array) -> Array:
             basis[a + b] = Operand(stack if a == b else scheme.sub(stack, basis[a - b].stack))
         for place, stack in zip(places, stacks, strict=True):
             values[place] = Operand(stack)
+        del jobs
+        basis, values = _needed(plan, level, basis, values)
     return values[len(plan.sums) - 1].stack
+
+
+def _needed(
+    plan: Plan, level: int, basis: dict[int, Operand], values: dict[int, Operand]
+) -> tuple[dict[int, Operand], dict[int, Operand]]:
+    """Return what later levels need, so that the memory of the rest and of its masks is free."""
+    later = [part for part in plan.sums if part.level > level]
+    used = {n for products in plan.basis[level:] for a, b in products for n in (a, b, a - b)}
+    used |= {n for part in later for n, _ in (*part.terms, *part.products)}
+    kept = {q for part in later for _, q in part.products} | {len(plan.sums) - 1}
+    return (
+        {n: operand for n, operand in basis.items() if n in used},
+        {place: operand for place, operand in values.items() if place in kept},
+    )
 
 
 def _job(

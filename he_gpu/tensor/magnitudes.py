@@ -48,16 +48,28 @@ _QUOTIENT = {64: _Quotient(24, 24, 37), 32: _Quotient(13, 10, 16)}
 class Magnitudes(Arithmetic):
     """The methods of a `SecretTensor` that take its magnitude apart.
 
-    Each serves every word of the encoding, from one unit to the largest, and is finite at every
-    other: what has no value counts as one unit, 2**-frac_bits. Errors are against the function of
-    the encoded value; the relative ones are those of the polynomial and of its roundings, and hold
-    modulo 2**64, those in brackets modulo 2**32.
+    Each serves every word of the encoding, from one unit, 2**-frac_bits, to the largest. What has
+    no value counts as one unit, so nothing explodes. Errors are against the function of the encoded
+    value. Relative ones are those of a polynomial and its roundings, modulo 2**64; modulo 2**32
+    those in brackets. Results rise and fall as the function does but for these errors.
 
     The argument frac_bits is that of the result, the session's by default: more of them show small
-    results that a unit of the default hides. The largest result possible must stay below 2**(k - 3
-    - frac_bits), or frac_bits is refused.
+    results that a unit of the default hides. One so large that the largest result possible would
+    pass 2**(k - 4 - frac_bits) is refused.
+
+    Rounds, and bytes per element of arrays of whole 64s that each party sends; modulo 2^64:
+
+        function         "additive", two parties    "replicated"
+        log, log1p       19    229                  20    365
+        sqrt             21    229                  22    349
+        rsqrt            21    253                  22    381
+        reciprocal       21    293.25               22    549.25
+        x / y            23    341.25               24    581.25
 
     Range: |x| < 2**(k - 2 - frac_bits), the whole encoding.
+    Cost: the scheme's `below` for the thresholds, 16 or 32 of both signs; its `sums_of_products`
+        for one product; `Polynomial.cost` of `range_curve`; for all but the logarithm its
+        `sums_of_products` for one product, or two where the results span too many bits.
     Leaks: nothing.
     """
 
@@ -72,9 +84,7 @@ class Magnitudes(Arithmetic):
         Raises:
             ValueError: frac_bits out of range.
 
-        Error: 1.5 units of 2**-frac_bits, and 3e-6 (2e-3).
-        Cost: the scheme's `below` for 16 thresholds, one product, and a polynomial of 5 (4) levels:
-            19 rounds with "additive", 20 with "replicated"; 16 and 17 modulo 2**32.
+        Error: 1.5 units of 2**-frac_bits, and 2.5e-6 (4e-4).
         """
         session = self.session
         session.check_open("log")
@@ -90,7 +100,7 @@ class Magnitudes(Arithmetic):
         return type(self)(session, session.scheme.add(curve, offsets), wanted)
 
     def log1p(self: Self, frac_bits: int | None = None) -> Self:
-        """Return the natural logarithm of 1 + x. Range, Error, Cost: as `log` of 1 + x."""
+        """Return the natural logarithm of 1 + x. See `log`."""
         self.session.check_open("log1p")
         return (self + 1).log(frac_bits)
 
@@ -103,9 +113,7 @@ class Magnitudes(Arithmetic):
         Raises:
             ValueError: frac_bits out of range.
 
-        Error: one unit of 2**-frac_bits, and 6e-6 (2e-3) of the result.
-        Cost: the scheme's `below` for 16 thresholds, one product, a polynomial of 5 (4) levels, one
-            product: 21 rounds with "additive", 22 with "replicated"; 18 and 19 modulo 2**32.
+        Error: one unit of 2**-frac_bits, and 5.3e-6 (4e-4) of the result.
         """
         session = self.session
         session.check_open("sqrt")
@@ -124,8 +132,7 @@ class Magnitudes(Arithmetic):
         Raises:
             ValueError: frac_bits out of range.
 
-        Error: one unit of 2**-frac_bits, and 6e-6 (2e-3) of the result.
-        Cost: as `sqrt`, with one product more for each of 2 levels.
+        Error: one unit of 2**-frac_bits, and 5.4e-6 (4e-4) of the result.
         """
         session = self.session
         session.check_open("rsqrt")
@@ -144,9 +151,7 @@ class Magnitudes(Arithmetic):
         Raises:
             ValueError: frac_bits out of range.
 
-        Error: one unit of 2**-frac_bits, and 4e-5 (2e-3) of the result.
-        Cost: the scheme's `below` for 32 thresholds, one product, a polynomial of 5 (4) levels, one
-            product, two where frac_bits is beyond 16 (5): rounds as `sqrt`.
+        Error: one unit of 2**-frac_bits, and 3.8e-5 (8e-4) of the result.
         """
         self.session.check_open("reciprocal")
         starts = Ranges.of_all(self.session.modulus).starts
@@ -163,7 +168,7 @@ class Magnitudes(Arithmetic):
 
     def __rtruediv__(self: Self, other: Any) -> Self:
         """Return a public number or array over self; see `divide`."""
-        return _quotient(self, other, None)
+        return self._under(other, None)
 
     def divide(self: Self, other: Any, frac_bits: int | None = None) -> Self:
         """Return x / y; 0 as a divisor counts as one unit of y.
@@ -176,12 +181,13 @@ class Magnitudes(Arithmetic):
             ValueError: a public divisor of 0, shapes that do not broadcast, frac_bits out of range.
 
         Range: |x| < 2**(37 - frac_bits) and |x / y| < 2**(37 - frac_bits), of x and of the result,
-            so 2**21 by default (modulo 2**32: 2**(16 - frac_bits) and 2**(19 - frac_bits)), for any
+            so 2**21 by default (2**(16 - frac_bits) and 2**(18 - frac_bits) modulo 2**32), for any
             y. Shares cannot see a value beyond, and the result is then wrong; protocol="plain"
-            raises.
-        Error: two units of 2**-frac_bits, and 4e-5 (3e-3) of the result.
-        Cost: as `reciprocal` without its last product, and two sums of products; 4 rounds more than
-            it without that. By a public divisor: `__truediv__` of `Arithmetic`.
+            raises on most.
+        Error: two units of 2**-frac_bits, and 3.8e-5 (1.2e-3) of the result.
+        Cost: as `reciprocal`, where the last product becomes up to three of x and 1 / t, by the
+            span of the results, and one sum of their products. Those of a public x are truncations.
+            By a public divisor: one truncation, see `__mul__`.
         """
         self.session.check_open("divide")
         if isinstance(other, type(self)):
@@ -189,6 +195,10 @@ class Magnitudes(Arithmetic):
         if frac_bits is not None:
             raise ArgumentTypeError("divide: frac_bits is for a secret divisor")
         return super().__truediv__(other)
+
+    def _under(self: Self, dividend: Any, frac_bits: int | None) -> Self:
+        """Return a public dividend over self; see `divide`."""
+        return _quotient(self, dividend, frac_bits)
 
     def power(self: Self, exponent: int) -> Self:
         """Return x**n for a public integer n; 1 for n = 0, and powers of 1 / x for negative n.
@@ -199,12 +209,11 @@ class Magnitudes(Arithmetic):
         Raises:
             TypeError: n is no integer.
 
-        Range: |x**n| < 2**(k - 2 - 2 frac_bits), and half of it for what is multiplied: x**m for
-            every power of two m < n. So |x| < 2**(30 / n) by default.
+        Range: |x|**n < 2**(k - 2 - 2 frac_bits), so 2**30 by default.
         Error: (n - 1) max(1, |x|)**(n - 2) units of 2**-frac_bits, to first order. For negative n
             those of 1 / x come on top, |n| times its own relative ones.
-        Cost: ceil(log2 n) products one after another, of which those of one level share their
-            rounds; for negative n also `reciprocal`.
+        Cost: ceil(log2 n) levels of a square, a product or both, 2 rounds each; for negative n
+            `reciprocal` before.
         """
         session = self.session
         session.check_open("power")
@@ -213,7 +222,7 @@ class Magnitudes(Arithmetic):
         if exponent in (0.5, -0.5):
             instead = "sqrt" if exponent > 0 else "rsqrt"
             raise ArgumentTypeError(
-                f"power: exponent must be an integer, got {exponent}; see {instead}"
+                f"power: exponent must be an integer, got {exponent}; use {instead}"
             )
         check_integer(exponent, "power: exponent")
         n, x = int(exponent), self
@@ -329,6 +338,8 @@ def _quotient(y: Self, dividend: Any, frac_bits: int | None) -> Self:
     up = y.frac_bits - of_x + wanted - fine
     shifts = [up - start for start in ranges.starts]
     rest = [shift for shift in sorted(shifts, reverse=True) if most + fine + shift >= 0]
+    if not rest:  # every quotient is below half a unit
+        return y._constant(np.zeros(shape), wanted, "divide")
     cuts, scales = list[int](), list[Operand]()
     while rest:
         cut = max(1, -rest[0])
@@ -362,6 +373,6 @@ def _dividend(public: Any, modulus: int, most: int) -> tuple[Array, int]:
             f"divide: dividend must satisfy |x| < 2**{most} modulo 2**{word_bits(modulus)}, "
             f"got {np.abs(reals).max():g}"
         )
-    lift = most - factor.largest.bit_length() if factor.largest else 0
+    lift = most - factor.largest.bit_length()
     words = np.asarray(factor.mantissa << factor.mantissa.dtype.type(lift))
     return words, factor.shift + lift

@@ -1,4 +1,4 @@
-"""Variances and norms of secret arrays: what rests on sums of squares.
+"""Means, variances and norms of secret arrays.
 
 Layer: tensor, above mpc. Squares are summed with the fraction bits of both factors, and truncated
 once. Never reads a secret.
@@ -21,7 +21,7 @@ Axes = int | tuple[int, ...] | None
 
 
 class Norms(Linear):
-    """The methods of a `SecretTensor` that sum squares.
+    """The methods of a `SecretTensor` that average, or sum squares.
 
     Range: sums of squares, of x or of x less its mean, below 2**(k - 2 - 2 frac_bits), so 2**30 by
         default. Shares cannot see a sum beyond; protocol="plain" raises.
@@ -29,6 +29,28 @@ class Norms(Linear):
     """
 
     __slots__ = ()
+
+    def mean(self: Self, axis: Axes = None, keepdims: bool = False) -> Self:
+        """Return the mean over axes, over all by default.
+
+        The sum is halved as often as it must be, and then times a number in (1/2, 1]: so no more
+        than the sum itself and the mean's 24 (12 modulo 2**32) more bits must fit the word.
+
+        Raises:
+            ValueError: an axis out of range, a mean of no elements.
+
+        Range: |sum(x)| < 2**(k - 2 - frac_bits) and, unless the number of elements is a power of
+            two, |mean| < 2**(k - 26 - frac_bits) (2**(k - 14 - frac_bits) modulo 2**32).
+        Error: 2 units of 2**-frac_bits and 2**-24 (2**-12) relative; one unit, and nothing
+            relative, where the number of elements is a power of two.
+        Cost: two truncations, one after the other; one where the number of elements is a power of
+            two, and none for one element.
+        """
+        self.session.check_open("mean")
+        axes = self._axes(range(self.ndim) if axis is None else axis, "mean")
+        if not prod(self.shape[axis] for axis in axes):
+            raise ArgumentValueError(f"mean: no elements over axes {axes} of shape {self.shape}")
+        return self._mean(axes, keepdims, "mean")
 
     def var(
         self: Self,
@@ -178,20 +200,20 @@ class Norms(Linear):
             )
         return count - float(less)
 
-    def _centred(self: Self, axes: tuple[int, ...], function: str) -> Self:
-        """Return self less its mean over axes.
-
-        The mean is the sum halved as often as it must be, and then times a number in (1/2, 1]: so
-        no more than the sum itself and the mean's 24 more bits must fit the word.
-        """
+    def _mean(self: Self, axes: tuple[int, ...], keepdims: bool, function: str) -> Self:
+        """Return the mean over axes; see `mean`."""
         x = self._shifted(self._finest) if self.frac_bits < self._finest else self
         count = prod(self.shape[axis] for axis in axes)
-        total = x.sum(axes, keepdims=True)
+        total = x.sum(axes, keepdims)
         power = _power(count, x.frac_bits, x.frac_bits, x.session.modulus)
         if power:
             total = total._like(x.session.scheme.truncate(total._stack, power))
         mean: Self = multiplied(function, total, 2.0**power / count, x.frac_bits)
-        return x - mean
+        return mean
+
+    def _centred(self: Self, axes: tuple[int, ...], function: str) -> Self:
+        """Return self less its mean over axes."""
+        return self - self._mean(axes, True, function)
 
     def _root(self: Self, axes: tuple[int, ...], keepdims: bool, frac_bits: int | None) -> Self:
         """Return the root of the sum of squares over axes."""

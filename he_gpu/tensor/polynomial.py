@@ -99,6 +99,17 @@ class Polynomial:
             interval, in float64: no proof between them, and no rounding of shares; see `error`.
         levels: steps of products that follow one another.
         products: of secrets, squares included.
+
+    Example:
+        >>> import he_gpu as he
+        >>> p = he.approximate(lambda x: 1 + x**3, (-2, 2), degree=3)
+        >>> p.degree, p.levels, p.products, p(1.5).round(6).tolist()
+        (3, 2, 2, 4.375)
+        >>> with he.Session(device="cpu") as s:
+        ...     x = s.share([0.5, 1.5])
+        ...     y, cost = p.evaluate(x).reveal(), p.cost(s, x.size)
+        >>> bool(abs(y - [1.125, 4.375]).max() < p.error()), cost.rounds
+        (True, 4)
     """
 
     __slots__ = ("_plan", "_series", "approximation_error", "basis", "coefficients", "interval")

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from he_gpu.backend import Kept, emulator, loader
+from he_gpu.backend import Convolution, Kept, emulator, loader
 from he_gpu.backend.definition import (
     bits,
+    conv,
     elementwise,
     leaves,
     matmul,
@@ -26,6 +27,7 @@ from he_gpu.backend.definition import (
 )
 from he_gpu.backend.definition.words import RING_32, RING_64
 from he_gpu.backend.device import bits as device_bits
+from he_gpu.backend.device import conv as device_conv
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import leaves as device_leaves
 from he_gpu.backend.device import matmul as device_matmul
@@ -107,6 +109,30 @@ def prg_calls(device, rng, modulus):
         result = device_prg.uniform(device, KEY, NONCE, n, modulus)
         assert_same(result, prg.uniform(words, n, modulus))
     assert_same(device_prg.keystream(device, KEY, NONCE, 9), prg.keystream(KEY, NONCE, 9))
+
+
+def conv_calls(device, rng, modulus, kernel="conv"):
+    if kernel == "conv_limb" and modulus not in WRAPPING:
+        return
+    cases = (
+        # More than one tile both ways, columns of several images, a ragged step of depth.
+        (Convolution((1, 2), ((1, 1), (2, 0))), (3, 5, 6, 9), (130, 5, 3, 3)),
+        (Convolution((1, 1), ((-1, 3), (0, 0)), (2, 1), (2, 3), 2), (2, 4, 4, 3), (6, 2, 2, 2)),
+    )
+    for convolution, x_shape, weight_shape in cases:
+        x, weight = some_words(rng, x_shape, modulus), some_words(rng, weight_shape, modulus)
+        pair = (x, np.stack([weight, weight[::-1]]), np.stack([x[::-1], x]), weight)
+        add = some_words(rng, (weight_shape[0], 1, 1), modulus)
+        with device_conv.forced(kernel):
+            result = device_conv.conv(device, x, weight, convolution, modulus, add=add)
+            assert_same(result, conv.conv(x, weight, convolution, modulus, add=add))
+            for total in (False, True):
+                result = device_conv.conv_pair(device, *pair, convolution, modulus, total=total)
+                assert_same(result, conv.conv_pair(*pair, convolution, modulus, total=total))
+
+
+def conv_limb_calls(device, rng, modulus):
+    conv_calls(device, rng, modulus, "conv_limb")
 
 
 def matmul_calls(device, rng, modulus):
@@ -216,6 +242,8 @@ CALLS = {
     "bits": bits_calls,
     "leaves": leaves_calls,
     "elementwise": elementwise_calls,
+    "conv": conv_calls,
+    "conv_limb": conv_limb_calls,
     "matmul": matmul_calls,
     "matmul_limb": matmul_limb_calls,
     "prg": prg_calls,

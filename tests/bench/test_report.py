@@ -66,6 +66,13 @@ def test_the_readmes_table_is_what_the_results_give():
     )
 
 
+def test_the_tables_of_functions_are_what_the_results_give():
+    document = report.FUNCTIONS.read_text(encoding="utf-8")
+    assert document == report.with_table(document, report.functions(RESULTS)), (
+        "docs/functions.md is not what the results give: make report"
+    )
+
+
 def test_every_headline_of_the_results_is_in_the_readme():
     readme = report.README.read_text(encoding="utf-8")
     found = report.rows(RESULTS, headline=True)
@@ -121,7 +128,7 @@ def test_the_table_replaces_what_stands_between_the_markers():
     ["", report.BEGIN, f"{report.END}\n{report.BEGIN}", f"{report.BEGIN * 2}{report.END}"],
 )
 def test_a_readme_without_markers_is_refused(text):
-    with pytest.raises(ValueError, match="the README must hold"):
+    with pytest.raises(ValueError, match="the document must hold"):
         report.with_table(text, "new")
 
 

@@ -82,9 +82,9 @@ def _exchange(shift: int) -> tuple[Array, Array]:
     return np.array(shift, _WORD), np.array(columns, _WORD)
 
 
-def bit_words(planes: Array, n: int, dtype: Any) -> Array:
+def bit_words(planes: Array, n: int, dtype: Any, out: Array | None = None) -> Array:
     """Return the bits of planes as words 0 and 1: (rows, W) uint64 -> (rows, n)."""
-    result = empty((len(planes), n), dtype)
+    result = empty((len(planes), n), dtype) if out is None else out
     for plane, words in zip(planes, result, strict=True):
         for part in _elements(n):
             np.copyto(words[part], _bits(plane, part), casting="safe")
@@ -203,18 +203,19 @@ def split_bits(
     np.bitwise_xor(total, share, out=rest)
 
 
-def bit_shares(opened: Array, beta: Array, lead: int) -> Array:
+def bit_shares(opened: Array, beta: Array, lead: int, out: Array | None = None) -> Array:
     """Return additive shares of the bits v ^ beta, for words that wrap.
 
     Args:
         opened: (rows, W) uint64, public planes v.
         beta: (parties, rows, n), additive shares of random bits.
         lead: 1 where row 0 belongs to the first party, 0 where another process hosts it.
+        out: (parties, rows, n), which takes the result; may be beta.
 
     Returns:
         (parties, rows, n): (1 - 2 v) beta + v, the latter in the first party's share alone.
     """
-    result = empty(beta.shape, beta.dtype)
+    result = empty(beta.shape, beta.dtype) if out is None else out
     for row, plane in enumerate(opened):
         for part in _elements(beta.shape[2]):
             bit, _, sign = _signs(plane, part, beta.dtype)

@@ -47,7 +47,9 @@ def bit_planes(device: KernelDevice, words: Array) -> Array:
     return result
 
 
-def bit_words(device: KernelDevice, planes: Array, n: int, dtype: Any) -> Array:
+def bit_words(
+    device: KernelDevice, planes: Array, n: int, dtype: Any, out: Array | None = None
+) -> Array:
     """Return the bits of planes as words 0 and 1: (rows, W) uint64 -> (rows, n)."""
     dtype = np.dtype(dtype)
     if dtype not in (np.uint64, np.uint32):
@@ -56,7 +58,11 @@ def bit_words(device: KernelDevice, planes: Array, n: int, dtype: Any) -> Array:
         raise ArgumentValueError(f"bit_words: n must be at least 0, got {n}")
     planes = axes("bit_words", "planes", planes, "rows", "W")
     planes = packed(device, "bit_words", "planes", planes, (len(planes), _width(n)))
-    result, rows = device.xp.empty((len(planes), n), dtype), len(planes)
+    rows = len(planes)
+    if out is None:
+        result = device.xp.empty((rows, n), dtype)
+    else:
+        result = writable(device, "bit_words", "out", out, (rows, n), dtype)
     arguments = (planes, result, np.uint64(n), np.uint64(rows))
     launch_rows(device, "bits", f"bit_words_{_ring(dtype)}", rows, n, arguments)
     return result
@@ -139,14 +145,19 @@ def split_bits(
     launch_rows(device, "bits", "split_bits_u64", 1, groups, arguments)
 
 
-def bit_shares(device: KernelDevice, opened: Array, beta: Array, lead: int) -> Array:
+def bit_shares(
+    device: KernelDevice, opened: Array, beta: Array, lead: int, out: Array | None = None
+) -> Array:
     """Return additive shares of the bits v ^ beta, for words that wrap."""
     dtype = word_type("bit_shares", "beta", beta)
     beta = stack_of(device, "bit_shares", "beta", beta, dtype)
     beta = contiguous(axes("bit_shares", "beta", beta, "parties", "rows", "n"))
     parties, rows, n = beta.shape
     opened = packed(device, "bit_shares", "opened", opened, (rows, _width(n)))
-    result = device.xp.empty(beta.shape, dtype)
+    if out is None:
+        result = device.xp.empty(beta.shape, dtype)
+    else:
+        result = writable(device, "bit_shares", "out", out, beta.shape, dtype)
     sizes = np.uint64(n), np.uint64(rows), np.uint32(parties), lead_word("bit_shares", lead)
     arguments = (opened, beta, result, *sizes)
     launch_rows(device, "bits", f"bit_shares_{_ring(dtype)}", rows, n, arguments)
