@@ -17,7 +17,7 @@ ERRORS = (
     "CrypTen's, its median",
 )
 PEER_ERRORS = ("error_inside", "median_error_inside")
-COSTS = ("function", "scheme", "rounds", "bytes sent", "dealer's bytes", "time", "times NumPy")
+COSTS = ("function", "scheme", "rounds", "bytes sent", "dealer's bytes", "time", "times float64")
 SUITE, PEER_SUITE = SUITES = "functions", "crypten"
 COLUMNS = 4
 TOP, BOTTOM = 10.0, 1e-8
@@ -72,7 +72,8 @@ def error_cells(ours, peers):
 
 
 def cost_cells(row):
-    baseline = next(iter(row["baselines"].values()))
+    label, baseline = next(iter(row["baselines"].items()))
+    slow = f" ({label})" if "one by one" in label else ""
     return [
         call(row),
         scheme(row),
@@ -80,7 +81,7 @@ def cost_cells(row):
         size(row["bytes_per_element"]),
         size(row["dealer_bytes_per_element"]),
         duration(row["median"]),
-        three_digits(baseline["ratio"]),
+        three_digits(baseline["ratio"]) + slow,
     ]
 
 
@@ -108,17 +109,17 @@ def error(value):
 
 
 def number(value):
-    """An end of an interval; powers of two as such, from 64 on and below 1.
+    """An end of an interval; powers of two as such, from 64 on and below 0.1.
 
     >>> number(-11.25), number(4096.0), number(-(2.0**-8))
     ('-11.25', '2^12', '-2^-8')
     """
     magnitude = abs(value)
-    if magnitude and not 1 <= magnitude < 64:
+    if magnitude and not 0.1 <= magnitude < 64:
         exponent = math.log2(magnitude)
         if abs(exponent - round(exponent)) < 1e-4:
             return f"{'-' if value < 0 else ''}2^{round(exponent)}"
-    return f"{value:g}"
+    return f"{value:.4g}"
 
 
 def size(value):
@@ -173,7 +174,7 @@ def draw_panel(panel, ours, peer):
     else:
         panel.set_xscale("symlog", base=2, linthresh=max(abs(low), high), linscale=6)
     ticks = sorted({min(every), low, high, max(every)} | ({0.0} if low < 0 < high else set()))
-    panel.set_xticks(ticks, [number(float(f"{tick:.4g}")) for tick in ticks])
+    panel.set_xticks(ticks, [number(tick) for tick in ticks])
     panel.minorticks_off()
     panel.tick_params(labelsize=6)
 

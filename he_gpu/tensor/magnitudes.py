@@ -24,7 +24,7 @@ from he_gpu.tensor.range_curves import range_curve
 
 Self = TypeVar("Self", bound="Magnitudes")
 
-_FINE = {64: 28, 32: 16}
+_FINE = {64: 28, 32: 15}
 """Fraction bits of a polynomial's value that is scaled back, by the word's bits."""
 
 
@@ -113,7 +113,7 @@ class Magnitudes(Arithmetic):
         Raises:
             ValueError: frac_bits out of range.
 
-        Error: one unit of 2**-frac_bits, and 5.3e-6 (4e-4) of the result.
+        Error: one unit of 2**-frac_bits, and 5.3e-6 (5e-4) of the result.
         """
         session = self.session
         session.check_open("sqrt")
@@ -132,7 +132,7 @@ class Magnitudes(Arithmetic):
         Raises:
             ValueError: frac_bits out of range.
 
-        Error: one unit of 2**-frac_bits, and 5.4e-6 (4e-4) of the result.
+        Error: one unit of 2**-frac_bits, and 5.4e-6 (5e-4) of the result.
         """
         session = self.session
         session.check_open("rsqrt")
@@ -193,7 +193,7 @@ class Magnitudes(Arithmetic):
         if isinstance(other, type(self)):
             return _quotient(other, self, frac_bits)
         if frac_bits is not None:
-            raise ArgumentTypeError("divide: frac_bits is for a secret divisor")
+            raise ArgumentTypeError("divide: frac_bits is for a secret divisor, got a public one")
         return super().__truediv__(other)
 
     def _under(self: Self, dividend: Any, frac_bits: int | None) -> Self:
@@ -219,7 +219,7 @@ class Magnitudes(Arithmetic):
         session.check_open("power")
         if isinstance(exponent, Arithmetic):
             raise ArgumentTypeError("power: exponent must be public, got a SecretTensor")
-        if exponent in (0.5, -0.5):
+        if isinstance(exponent, float) and abs(exponent) == 0.5:
             instead = "sqrt" if exponent > 0 else "rsqrt"
             raise ArgumentTypeError(
                 f"power: exponent must be an integer, got {exponent}; use {instead}"

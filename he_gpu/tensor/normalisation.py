@@ -4,6 +4,7 @@ Layer: tensor, above mpc, under `magnitudes` and `softmax`. One comparison with 
 all in one opening, tells in which of some intervals of equal ratio each word lies. Sums of these
 bits with public integers are local: they select the power that scales a word into the range, and
 whatever undoes it on the result. Never reads a secret.
+Source: normalisation as in Catrina and Saxena, Financial Cryptography 2010, there bit by bit.
 """
 
 from __future__ import annotations

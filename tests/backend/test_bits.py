@@ -153,6 +153,9 @@ def test_definition_of_planes(n, modulus):
     rows = uint64s(rng, 3, width(n))
     expected = np.array([bits_of(plane, n) for plane in rows], words.dtype)
     assert_same(definition.bit_words(rows, n, words.dtype), expected)
+    out = np.ones((3, n), words.dtype)
+    assert definition.bit_words(rows, n, words.dtype, out=out) is out
+    assert_same(out, expected)
 
 
 def test_definition_takes_every_other_word():
@@ -232,6 +235,9 @@ def test_definition_of_bits_as_words(n, parties, modulus):
     shares = definition.bit_shares(planes, beta, 1)
     assert_same(shares.sum(axis=0, dtype=dtype), bits)
     assert_same(split_lead(definition.bit_shares, planes, beta), shares)
+    in_place = beta.copy()
+    assert definition.bit_shares(planes, in_place, 1, out=in_place) is in_place
+    assert_same(in_place, shares)
     for negated in range(rows + 1):
         words = definition.bit_times_word(planes, public, beta, masks, product, 1, negated)
         for row in range(rows):
@@ -344,6 +350,13 @@ def test_device_bits_as_words(kernel_device, n, parties, modulus):
         beta, product = (some_words(rng, (parties, rows, n), modulus) for _ in range(2))
         for lead in (0, 1):
             on_both(kernel_device, "bit_shares", planes, beta, lead)
+            here = kernel_device.xp.asarray(beta.copy())
+            opened_here = kernel_device.xp.asarray(planes)
+            launcher.bit_shares(kernel_device, opened_here, here, lead, out=here)
+            assert_same(here, definition.bit_shares(planes, beta, lead))
+            here = kernel_device.xp.ones((rows, n), beta.dtype)
+            launcher.bit_words(kernel_device, opened_here, n, beta.dtype, out=here)
+            assert_same(here, definition.bit_words(planes, n, beta.dtype))
             operands = planes, public, beta, mask, product, lead
             on_both(kernel_device, "bit_times_word", *operands)
             on_both(kernel_device, "bit_times_word", *operands, 1)
@@ -440,6 +453,10 @@ def test_device_refuses(kernel_device):
     refuses(wrong_type, match, "bit_times_word", row, one, stack, small, stack, 1)
     match = r"bit_times_word: public must have shape \(1, 128\), got \(1, 2\)"
     refuses(wrong, match, "bit_times_word", row, row, stack, beta, stack, 1)
+    match = r"bit_shares: out must have shape \(3, 1, 128\), got \(3, 128\)"
+    refuses(wrong, match, "bit_shares", row, stack, 1, beta)
+    match = r"bit_words: out must have dtype uint64, got uint32"
+    refuses(wrong_type, match, "bit_words", row, 128, np.uint64, small[:1])
     match = r"bit_times_word: negated must be in \[0, 1\], got 2"
     refuses(wrong, match, "bit_times_word", row, one, stack, beta, stack, 1, 2)
     assert not to_host(words).any()
