@@ -18,7 +18,7 @@ from he_gpu.backend.definition.words import Array
 
 SMALLEST = 2**17
 """Bytes from which on a block is kept; the C library looks after smaller ones."""
-LARGEST_SUM = 2**28
+LARGEST_SUM = 2**30
 """Bytes of all the blocks that are kept while nobody uses them."""
 
 
