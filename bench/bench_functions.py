@@ -19,10 +19,10 @@ GRID_BESIDE = {"cpu": 2**12, "cuda": 2**14, "emulator": 2**6}
 SCORES = {"cpu": (10_000, 10), "cuda": (10_000, 1000), "emulator": (10, 10)}
 PROTOCOLS = ("2 parties", "replicated")
 LARGEST_RATIO = {"sigmoid": 900}
-"""Times NumPy, in place, of two parties on the CPU."""
+"""Times NumPy, in place, on the CPU."""
 HEADLINES = ("sigmoid", "softmax")
 LEAST_RATE = 0.1
-"""Million scores per second, of softmax among two parties on the CPU: 10,000 x 10 in a second."""
+"""Million scores per second, of softmax on the CPU: 10,000 x 10 in a second."""
 ROWS = {"cpu": 4, "cuda": 16, "emulator": 1}
 """Of a grid of scores, for each spread."""
 ROUNDS = 9
@@ -60,6 +60,17 @@ def checked(promise, session, n, n_beside):
     return facts | {"curve": curve(promise, x, found)}
 
 
+def checked_scores(promise, session, times):
+    """The same of a function of scores, on a grid that holds each spread so many times."""
+    widths = spreads(times)
+    words = scores(widths)
+    found = promise.job(of_words(session, words))().reveal()
+    assert np.isfinite(found).all()
+    errors = promise.error(found, promise.exact(reals(words)))
+    assert largest(errors) <= promise.bound
+    return summary(promise, widths, errors)
+
+
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda each: each.name)
 @protocols
 def test_function(promise, scheme, device, backend, record):
@@ -71,15 +82,14 @@ def test_function(promise, scheme, device, backend, record):
         if scheme != PROTOCOLS[0]:
             del facts["curve"]
         label, plain = promise.in_the_clear(backend.xp, backend.xp.asarray(x))
-        limit = LARGEST_RATIO.get(promise.name)
-        demanded = limit and scheme == PROTOCOLS[0] and device == "cpu"
+        limit = LARGEST_RATIO.get(promise.name) if device == "cpu" else None
         record.compare(
             f"{promise.name}, {scheme}, {n} elements modulo 2^64",
             promise.job(session.share(x)),
             {label: plain},
             rounds=ROUNDS,
             elements=n,
-            at_most={label: limit} if demanded else None,
+            at_most={label: limit} if limit else None,
             headline=promise.name in HEADLINES,
             **SCHEMES[scheme],
             **promise.facts(),
@@ -94,17 +104,11 @@ def test_function(promise, scheme, device, backend, record):
 def test_scores(promise, scheme, device, backend, record):
     shape = by_device(backend, **SCORES)
     x = np.random.default_rng(0).uniform(-8, 8, shape)
-    widths = spreads(by_device(backend, **ROWS))
-    words = scores(widths)
     with he.Session(device=device, **SCHEMES[scheme]) as session:
-        found = promise.job(of_words(session, words))().reveal()
-        assert np.isfinite(found).all()
-        errors = promise.error(found, promise.exact(reals(words)))
-        assert largest(errors) <= promise.bound
-        facts = summary(promise, widths, errors)
+        facts = checked_scores(promise, session, by_device(backend, **ROWS))
         if scheme != PROTOCOLS[0]:
             del facts["curve"]
-        demanded = promise.name == "softmax" and scheme == PROTOCOLS[0] and device == "cpu"
+        demanded = promise.name == "softmax" and device == "cpu"
         record.compare(
             f"{promise.name} of {shape} along axis 1, {scheme}",
             promise.job(session.share(x)),

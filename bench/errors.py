@@ -29,7 +29,9 @@ def curve(promise, x, found):
         np.flatnonzero(stretch == index)[np.argmax(errors[stretch == index])]
         for index in np.unique(stretch)
     ]
-    return {"x": rounded(x[chosen], 6), "error": rounded(errors[chosen], 3)}
+    places = x[chosen]
+    places[[0, -1]] = x.min(), x.max()  # the outermost stretches reach to the ends
+    return {"x": rounded(places, 6), "error": rounded(errors[chosen], 3)}
 
 
 def boundaries(promise, x):

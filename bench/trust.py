@@ -19,7 +19,7 @@ ERRORS = (
 PEER_ERRORS = ("error_inside", "median_error_inside")
 COSTS = ("function", "scheme", "rounds", "bytes sent", "dealer's bytes", "time", "times float64")
 SUITE, PEER_SUITE = SUITES = "functions", "crypten"
-COLUMNS = 4
+COLUMNS = 5
 TOP, BOTTOM = 10.0, 1e-8
 """Errors that a figure shows; larger and smaller ones run along its edges."""
 INTERVAL, OURS, PEER = "0.93", "C0", "C1"
@@ -97,13 +97,13 @@ def worst(rows, key):
 
 
 def error(value):
-    """Two digits and an exponent.
+    """Two digits, and an exponent where the number is far from 1.
 
-    >>> error(0.000123), error(0.0)
-    ('1.2e-4', '0')
+    >>> error(0.000123), error(80.0)
+    ('1.2e-4', '80')
     """
-    if value == 0:
-        return "0"
+    if value == 0 or 0.1 <= value < 100:
+        return f"{value:.2g}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa}e{int(exponent)}"
 
@@ -139,8 +139,8 @@ def picture(device, results):
     if not found:
         return None
     lines = math.ceil(len(found) / COLUMNS)
-    figure = Figure(figsize=(2.6 * COLUMNS, 2.0 * lines + 0.5), layout="constrained")
-    panels = figure.subplots(lines, COLUMNS, squeeze=False).flatten()
+    figure = Figure(figsize=(2.2 * COLUMNS, 2.0 * lines + 0.5), layout="constrained")
+    panels = figure.subplots(lines, COLUMNS, squeeze=False, sharey=True).flatten()
     for panel, (ours, peers) in zip(panels, found.values(), strict=False):
         draw_panel(panel, ours[0], peers[0] if peers else None)
     for panel in panels[len(found) :]:
@@ -161,22 +161,40 @@ def draw_panel(panel, ours, peer):
     panel.set_title(f"{ours['function']}, {kind}", fontsize=8)
     panel.axvspan(low, high, color=INTERVAL, lw=0)
     panel.axhline(ours["promised"], color="k", lw=0.8, ls="--", label="promised")
-    every = [*ours["curve"]["x"]]
     if peer is not None:
-        every += peer["curve"]["x"]
         panel.plot(*shown(peer["curve"]), color=PEER, lw=0.9, label="CrypTen")
     panel.plot(*shown(ours["curve"]), color=OURS, lw=0.9, label="he_gpu, 2 parties")
     panel.set_yscale("log")
     panel.set_ylim(BOTTOM, TOP)
-    panel.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1.0])
+    panel.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1.0], ["1e-8", "1e-6", "1e-4", "0.01", "1"])
     if low > 0:
         panel.set_xscale("log", base=2)
     else:
         panel.set_xscale("symlog", base=2, linthresh=max(abs(low), high), linscale=6)
-    ticks = sorted({min(every), low, high, max(every)} | ({0.0} if low < 0 < high else set()))
-    panel.set_xticks(ticks, [number(tick) for tick in ticks])
+    ticks = marks(low, high, [*ours["curve"]["x"], *(peer["curve"]["x"] if peer else [])])
+    panel.set_xticks(ticks, [superscript(number(tick)) for tick in ticks])
     panel.minorticks_off()
     panel.tick_params(labelsize=6)
+
+
+def marks(low, high, x):
+    """Ticks: the interval, 0 in the middle of it, and the ends of the curves far beyond it."""
+    far = {min(x), max(x)}
+    ticks = {low, high} | {end for end in far if not low / 16 <= end <= 16 * high}
+    if low < 0:
+        ticks = {low, high} | {end for end in far if not 1024 * low <= end <= 1024 * high}
+        ticks |= {0.0} if high <= -4 * low else set()
+    return sorted(ticks)
+
+
+def superscript(text):
+    """The text of a number as a figure writes it.
+
+    >>> superscript("-2^46"), superscript("0.5")
+    ('$-2^{46}$', '0.5')
+    """
+    base, caret, exponent = text.partition("^")
+    return f"${base}^{{{exponent}}}$" if caret else text
 
 
 def shown(curve):

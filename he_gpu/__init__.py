@@ -4,7 +4,7 @@ The public names and nothing else; README.md shows how they go together. Import 
 `abs`, `max`, `min`, `pow` and `sum` are of secret tensors; a star import would hide Python's own.
 """
 
-from he_gpu import errors
+from he_gpu import errors, nn
 from he_gpu.channel import Cost
 from he_gpu.cipher import Shares, add, decrypt, encrypt, matmul, product
 from he_gpu.functions import (
@@ -149,6 +149,7 @@ __all__ = [
     "min",
     "minimum",
     "moveaxis",
+    "nn",
     "norm",
     "outer",
     "pad",

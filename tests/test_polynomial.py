@@ -221,6 +221,38 @@ def test_fraction_bits_of_argument_and_result(bits):
             assert cost_of(s, lambda X=X: fit.evaluate(X, bits[1])) == fit.cost(s, 41, bits[0])
 
 
+@pytest.mark.parametrize("ring", [{}, {"modulus": 2**32, "frac_bits": 10}])
+@pytest.mark.parametrize("protocol", ["plain", "additive", "replicated"])
+def test_arguments_of_any_fraction_bits_keep_the_error_of_the_result(protocol, ring):
+    with he.Session(protocol, seed=3, **ring) as s:
+        most, f = end(s), s.frac_bits
+        fit = he.approximate(sigmoid, (-6.5, 7.25), degree=13)
+        for bits in range(0, most.bit_length(), 3):
+            reach = most / 2.0**bits  # the interval may be wider than the encoding
+            x = np.clip(np.linspace(-8, 8, 61), -reach, reach)
+            words = np.clip(np.rint(np.ldexp(x, bits)), -(2.0**53), 2.0**53)
+            words = np.append(words.astype(np.int64) if bits < 49 else np.int64(x * 2.0**bits), most)
+            X = of_integers(s, np.clip(words, -most >> max(0, f - bits), most >> max(0, f - bits)),
+                            bits)  # fmt: skip
+            inside = np.clip(X.reveal(), -6.5, 7.25)
+            bound = fit.error(f, s.modulus, max(bits, f))
+            assert bound - fit.approximation_error < 3.1 * 2.0**-f, bits
+            assert np.abs(fit(X).reveal() - sigmoid(inside)).max() <= bound, bits
+            near = X.clip(-6, 7) if 7 * 2**bits < most else X
+            assert cost_of(s, lambda near=near: fit.evaluate(near)) == fit.cost(s, 62, near.frac_bits)
+
+
+def test_beyond_ends_between_two_encodings_the_last_one_inside_counts(session):
+    unit = 2.0**-session.frac_bits
+    x = of_integers(session, [-(2**20), 0, 1, 2, 3, 2**20])
+    fit = he.approximate(lambda x: np.sin(3 * x / unit), (0.4 * unit, 1.6 * unit), degree=9)
+    error = np.abs(fit(x).reveal() - fit([unit])).max()
+    assert error <= fit.error(session.frac_bits, session.modulus)
+    nowhere = he.approximate(np.sin, (0.4 * unit, 0.6 * unit), degree=1)
+    with pytest.raises(ValueError, match="holds no encoding"):
+        nowhere(x)
+
+
 def test_a_result_without_room_is_refused():
     fit = he.approximate(np.exp, (0, 10), degree=12)
     with he.Session(seed=1) as s:
@@ -231,9 +263,10 @@ def test_a_result_without_room_is_refused():
             fit(X, frac_bits=-1)
         with pytest.raises(TypeError, match="frac_bits"):
             fit(X, frac_bits=1.5)
-        wide = he.approximate(np.tanh, (-(2.0**50), 2.0**50), degree=3)
-        with pytest.raises(ValueError, match="too wide"):
-            wide.evaluate(X)
+        for interval in ((2.0**62, 2.0**63), (-(2.0**-30), 2.0**-30), (-(2.0**99), 2.0**99)):
+            unfit = he.approximate(lambda x: x / interval[1], interval, degree=1)  # noqa: B023
+            with pytest.raises(ValueError, match="too wide"):
+                unfit.evaluate(X)
     with pytest.raises(RuntimeError, match="closed"):
         fit(X)
 

@@ -64,6 +64,7 @@ CONTRACT = {
     "min",
     "minimum",
     "moveaxis",
+    "nn",
     "norm",
     "outer",
     "pad",

@@ -100,10 +100,7 @@ def divide(x: Any, y: Any, /, frac_bits: int | None = None) -> SecretTensor:
         True
     """
     first = _first("divide", x, y)
-    if first is x:
-        return first.divide(y, frac_bits)
-    quotient: SecretTensor = first._under(x, frac_bits)
-    return quotient
+    return first.divide(y, frac_bits) if first is x else first._under(x, frac_bits)
 
 
 def power(x: SecretTensor, exponent: int, /) -> SecretTensor:

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import numpy as np
-
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.nn.precision import weight_bits
 from he_gpu.nn.values import Value, as_value, is_secret, secret_constant
@@ -49,6 +47,7 @@ class Module:
         training: whether layers behave as in training; see `train` and `eval`.
 
     Example:
+        >>> import numpy as np
         >>> from he_gpu import nn
         >>> class Model(nn.Module):
         ...     def __init__(self):
@@ -263,8 +262,3 @@ class Module:
             f"  ({name}): " + repr(module).replace("\n", "\n  ") for name, module in members.items()
         ]
         return f"{head}(\n" + "\n".join(lines) + "\n)"
-
-
-def uniform(random_state: Any, bound: float, shape: tuple[int, ...]) -> np.ndarray:
-    """Return public initial values in [-bound, bound), from a seed, a generator or None."""
-    return np.random.default_rng(random_state).uniform(-bound, bound, shape)

@@ -125,9 +125,7 @@ class Traced:
 
     __slots__ = ("_value", "gradient", "node", "requires_grad")
 
-    def __init__(
-        self, value: Value | Callable[[], Value], requires_grad: bool = False
-    ) -> None:
+    def __init__(self, value: Value | Callable[[], Value], requires_grad: bool = False) -> None:
         self._value = value if callable(value) else as_value(value, type(self).__name__, "value")
         self.requires_grad = bool(requires_grad)
         self.node: Node | None = None

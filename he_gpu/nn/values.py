@@ -1,8 +1,8 @@
 """What layers compute with, secret or public: the products and sums that serve both.
 
-Layer: nn, above functions. A value is a SecretTensor or a float64 ndarray. Two public values meet in
-NumPy and cost nothing in the protocol; a secret with a public one costs at most a truncation. Knows
-no gradients.
+Layer: nn, above functions. A value is a SecretTensor or a float64 ndarray. Two public values meet
+in NumPy and cost nothing in the protocol; a secret with a public one costs at most a truncation.
+Knows no gradients.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def session_of(values: Sequence[Value], function: str) -> Session | None:
     for value in values:
         if is_secret(value):
             if session is not None and value.session is not session:
-                raise ArgumentValueError(f"{function}: the tensors belong to two different sessions")
+                raise ArgumentValueError(
+                    f"{function}: the tensors belong to two different sessions"
+                )
             session = value.session
     return session
 
@@ -87,6 +89,16 @@ def product(x: Value, y: Value, bits: Bits | None = None) -> Value:
     return multiplied("mul", x, y, _kept(x, y, bits))
 
 
+def chosen(x: Value, bit: Value) -> Value:
+    """Return x where a bit is 1, and 0 elsewhere, exactly where both are secret.
+
+    Cost: for two secrets that of the scheme's `product` without truncation.
+    """
+    if not is_secret(x) or not is_secret(bit):
+        return product(x, bit)
+    return multiplied("mul", x, bit, x.frac_bits)
+
+
 def matmul(x: Value, y: Value, bits: Bits | None = None) -> Value:
     """Return the matrix product; arguments as `product`."""
     if is_secret(x) and is_secret(y):
@@ -100,6 +112,18 @@ def matmul(x: Value, y: Value, bits: Bits | None = None) -> Value:
     if is_secret(x):
         return x.matmul(y, frac_bits)
     return secret._matmul_public(x, "left", frac_bits)
+
+
+def inner(x: Value, y: Value) -> Value:
+    """Return the sum of the products of all elements; two secrets take one truncation."""
+    if is_secret(x) and is_secret(y):
+        row = x.reshape(1, -1)
+        column = y.reshape(-1, 1) if y is not x else None
+        if column is None:
+            row = row.masked()
+            column = row.mT
+        return row.matmul(column).reshape(())
+    return product(x, y).sum()
 
 
 def masked(x: Value) -> Value:
@@ -139,7 +163,8 @@ def scattered(x: Value, key: Any, shape: tuple[int, ...]) -> Value:
     parts = key if isinstance(key, tuple) else (key,)
     whole = backend.xp.zeros((x._stack.shape[0], *shape), x._stack.dtype)
     if all(part is None or part is Ellipsis or isinstance(part, int | slice) for part in parts):
-        whole[(slice(None), *parts)] = x._stack
+        behind_parties = (slice(None), *parts)
+        whole[behind_parties] = x._stack
         return SecretTensor(x.session, whole, x.frac_bits)
     rows = whole.reshape(whole.shape[0], -1)
     places = np.arange(rows.shape[1]).reshape(shape)[key].reshape(-1)

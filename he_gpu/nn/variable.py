@@ -178,10 +178,7 @@ class Variable(Traced):
         if n == 1:
             return self
         x = self.masked_value() if n == 2 and recording(self) else self.value
-        if not is_secret(x):
-            value = x**n
-        else:
-            value = product(x, x) if n == 2 else x.power(n)
+        value = product(x, x) if n == 2 else x**n
 
         def backward(g: Value) -> Sequence[Value]:
             return (product(g, x ** (n - 1) if n > 2 else x, gradient_bits),)

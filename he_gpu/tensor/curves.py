@@ -20,7 +20,7 @@ from he_gpu.mpc.sums import Operand, SumOfProducts
 from he_gpu.ring.fixedpoint import word_bits
 from he_gpu.tensor.arithmetic import Arithmetic
 from he_gpu.tensor.layout import check_integer
-from he_gpu.tensor.polynomial import Polynomial, approximate
+from he_gpu.tensor.polynomial import Polynomial, approximate, limited
 
 Self = TypeVar("Self", bound="Curves")
 
@@ -81,7 +81,7 @@ class Curves(Arithmetic):
         exp       10     10      23      172.875               26      204.875
 
     Range: |x| < 2**(k - 2 - frac_bits), for the larger frac_bits of x and the session; for those
-        that grow like x 2 units less.
+        that grow like x less by their error.
     Error: `Polynomial.error` of `curve`: the approximation, and roundings that add 1.01 units or
         less modulo 2^64 with 16 fraction bits: 1.96 units, 3e-5, on the whole real line. With 10
         modulo 2^32 it is 2.9 units, 2.8e-3, but 4.9 of `silu`.
@@ -127,7 +127,7 @@ class Curves(Arithmetic):
         return self._curve("softplus")
 
     def exp(self: Self, frac_bits: int | None = None, high: float = 10.0) -> Self:
-        """Return e to the power of x, or of high where x is above.
+        """Return e to the power of x, or of high, rounded down to a unit of x, where x is above.
 
         With b = k / 2 - 1 and top the next multiple of log(2) from high on, it is a polynomial of
         exp((x - top) / 2**m) and m squares, the values of which are below 1 and keep b fraction
@@ -159,7 +159,7 @@ class Curves(Arithmetic):
         if isinstance(high, str | bool) or np.ndim(high) or not math.isfinite(high):
             raise ArgumentTypeError(f"exp: high must be a finite number, got {high!r}")
         steps = exponential(int(out), session.modulus, float(high))
-        x, _ = self._limited(*steps.polynomial.interval)
+        x, _ = limited(self, steps.polynomial.interval)
         return type(self)(session, steps.evaluate(x), int(out))
 
     def _curve(self: Self, name: str) -> Self:
@@ -167,23 +167,13 @@ class Curves(Arithmetic):
         session = self.session
         session.check_open(name)
         polynomial = curve(name, session.frac_bits)
-        x, above = self._limited(*polynomial.interval)
+        x, above = limited(self, polynomial.interval)
         y = polynomial.evaluate(x)
         if not CURVES[name].ramp:
             return y
         if above.frac_bits > y.frac_bits:
             above = above.with_frac_bits(y.frac_bits)
         return y + above
-
-    def _limited(self: Self, low: float, high: float) -> tuple[Self, Self]:
-        """Return self limited to an interval, and max(self - high, 0), by one opening."""
-        x = self._refined(low, high)
-        session, scheme = x.session, x.session.scheme
-        words = (x._encoded(bound, x.frac_bits, "limit") for bound in (low, high))
-        beyond = scheme.beyond(x._stack, *(word.reshape((1,) * x.ndim) for word in words))
-        below, above = beyond[:, 0], beyond[:, 1]
-        inside = scheme.sub(scheme.add(x._stack, below), above)
-        return x._like(inside), type(self)(session, above, x.frac_bits)
 
 
 @lru_cache(maxsize=256)

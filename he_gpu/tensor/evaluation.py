@@ -23,12 +23,33 @@ if TYPE_CHECKING:
     from he_gpu.session import Session
 
 _POINTS = 513
+_FACTOR_BITS = {64: 25, 32: 10}
+"""Significant bits that the factor of a scaling should keep, by the word's bits."""
+
+
+def end_words(interval: tuple[float, float], frac_bits: int, modulus: int) -> tuple[int, int]:
+    """Return the least and the largest encoding that lie in an interval.
+
+    Raises:
+        ArgumentValueError: there is none.
+    """
+    most = 2 ** (word_bits(modulus) - 2) - 1
+    low, high = (min(max(end, -(2.0**64)), 2.0**64) for end in interval)
+    least, largest = math.ceil(math.ldexp(low, frac_bits)), math.floor(math.ldexp(high, frac_bits))
+    least, largest = max(least, -most), min(largest, most)
+    if least > largest:
+        raise ArgumentValueError(
+            f"polynomial: the interval ({interval[0]:g}, {interval[1]:g}) holds no encoding with "
+            f"{frac_bits} fraction bits modulo 2**{word_bits(modulus)}"
+        )
+    return least, largest
 
 
 class Scaling:
     """Integers that take words x of an interval to u = (x - middle) / half.
 
-    u = ((x 2**shift - middle) factor + rest) / 2**drop, with the fraction bits of every T_n.
+    u = ((x 2**shift / 2**cut - middle) factor + rest) / 2**drop, with the fraction bits of every
+    T_n; one of shift and cut at most is not 0.
 
     Args:
         interval: the two ends.
@@ -36,7 +57,8 @@ class Scaling:
         modulus: 2**64 or 2**32.
 
     Attributes:
-        shift: bits that x is moved up first, so that the middle is an integer where it can be.
+        cut: bits of x to truncate first, where so many of them would leave the factor too few.
+        shift: bits that x is moved up first, where that makes the middle an integer.
         middle: to subtract.
         factor: integer nearest to 2**(bits of u + drop) / (half of the width in units of x).
         rest: what the rounding of the middle left over.
@@ -44,22 +66,23 @@ class Scaling:
         error: a bound on the difference from u.
     """
 
-    __slots__ = ("drop", "error", "factor", "middle", "rest", "shift")
+    __slots__ = ("cut", "drop", "error", "factor", "middle", "rest", "shift")
 
     def __init__(self, interval: tuple[float, float], frac_bits: int, modulus: int):
         k, bits = word_bits(modulus), _unit_bits(modulus)
         low, high = interval
         middle, half = (low + high) / 2, (high - low) / 2
-        # Words of the interval stay below 2**(k - 3), and their differences below 2**(k - 2).
-        room = k - 3 - frac_bits - math.frexp(max(abs(low), abs(high)))[1]
-        self.shift = self.rest = 0
-        while self.shift < min(room, 8) and not _is_integer(middle, frac_bits + self.shift):
-            self.shift += 1
-        units = frac_bits + self.shift
-        exact = _is_integer(middle, units)
-        self.middle = round(math.ldexp(middle, units))
         mantissa, exponent = math.frexp(half)
-        if mantissa == 0.5 and exact:
+        self.cut = _cut(interval, frac_bits, k)
+        kept = frac_bits - self.cut
+        # Words of the interval stay below 2**(k - 3), and their differences below 2**(k - 2).
+        room = k - 3 - kept - math.frexp(max(abs(low), abs(high)))[1]
+        free = min(room, 8, k - 4 - _FACTOR_BITS[k] - kept - exponent)
+        shifts = (n for n in range(free + 1) if not self.cut and _is_integer(middle, kept + n))
+        self.shift, self.rest = next(shifts, 0), 0
+        units = kept + self.shift
+        self.middle = round(math.ldexp(middle, units))
+        if mantissa == 0.5 and _is_integer(middle, units):
             lift = bits - units - (exponent - 1)
             self.factor, self.drop = 2 ** max(lift, 0), max(-lift, 0)
             self.error = 2.0**-bits if self.drop else 0.0
@@ -71,20 +94,30 @@ class Scaling:
             self.rest = round(left * self.factor)
             relative = abs(math.ldexp(self.factor * half, -lift) - 1) + 2.0**-50
             self.error = 2.0**-bits + 2.0 ** -(bits + self.drop) + relative
-        if room < 0 or not 0 < self.factor < 2 ** (k - 2) or self.drop > k - 3:
+        if self.cut:
+            self.error += math.ldexp(1 / half, -kept)
+        fits = self.cut <= k - 3 and self.drop <= k - 3 and 0 < self.factor < 2 ** (k - 2)
+        if room < 0 or not fits:
             raise ArgumentValueError(
                 f"polynomial: the interval ({low:g}, {high:g}) is too wide, too narrow or too far "
                 f"from 0 for {frac_bits} fraction bits modulo 2**{k}"
             )
 
+    @property
+    def truncations(self) -> int:
+        """How many truncations `apply` takes, one after the other."""
+        return (self.cut > 0) + (self.drop > 0)
+
     def apply(self, session: Session, stack: Array) -> Array:
-        """Return the stack of u. Cost: one truncation, where drop is not 0."""
+        """Return the stack of u. Cost: `truncations`."""
         scheme = session.scheme
 
         def word(integer: int) -> Array:
             wrapped = np.asarray(integer % session.modulus, stack.dtype)
             return session.backend.asarray(wrapped)
 
+        if self.cut:
+            stack = scheme.truncate(stack, self.cut)
         if self.shift:
             stack = scheme.mul_public(stack, word(2**self.shift))
         if self.middle:
@@ -262,6 +295,23 @@ def rounding_error(plan: Plan, layout: Layout, unit_error: float) -> float:
 
 def _unit_bits(modulus: int) -> int:
     return (word_bits(modulus) - 3) // 2
+
+
+def _cut(interval: tuple[float, float], frac_bits: int, k: int) -> int:
+    """Return how many bits of x to truncate before it is scaled.
+
+    x less the middle, times the factor, has k - 4 bits. Where x would leave the factor too few of
+    them, half of them are enough for x.
+    """
+    low, high = interval
+    middle, half = (low + high) / 2, (high - low) / 2
+    mantissa, exponent = math.frexp(half)
+    cut = max(0, frac_bits + math.frexp(max(abs(low), abs(high)))[1] - (k - 3))
+    if mantissa == 0.5 and _is_integer(middle, frac_bits - cut):
+        return cut
+    if k - 4 - (frac_bits - cut + exponent) < _FACTOR_BITS[k]:
+        cut = frac_bits + exponent - (k // 2 - 1)
+    return cut
 
 
 def _is_integer(value: float, frac_bits: int) -> bool:

@@ -16,7 +16,7 @@ from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.ring.fixedpoint import as_reals, word_bits
 from he_gpu.tensor import fitting
 from he_gpu.tensor.arithmetic import Arithmetic
-from he_gpu.tensor.evaluation import Layout, Scaling, evaluate, openings, rounding_error
+from he_gpu.tensor.evaluation import Layout, Scaling, end_words, evaluate, openings, rounding_error
 from he_gpu.tensor.layout import check_integer
 from he_gpu.tensor.plan import Plan, plan
 
@@ -164,6 +164,8 @@ class Polynomial:
     def __call__(self, x: Any, frac_bits: int | None = None, saturate: bool = True) -> Any:
         """Return the polynomial at x, or at the nearest end of the interval for x beyond it.
 
+        The end of a secret x is the last of its encodings that lies in the interval.
+
         Args:
             x: a SecretTensor, or public reals.
             frac_bits: of a secret result, the session's by default.
@@ -172,6 +174,9 @@ class Polynomial:
 
         Returns:
             A SecretTensor of x's shape; a float64 ndarray for public x.
+
+        Raises:
+            ValueError: as `evaluate`; an interval in which no encoding of x lies.
 
         Range: |x| < 2**(k - 2 - frac_bits) of x, the whole encoding.
         Error: `error`.
@@ -182,7 +187,7 @@ class Polynomial:
         low, high = self.interval
         if isinstance(x, Arithmetic):
             x.session.check_open("polynomial")
-            return self.evaluate(x.clip(low, high) if saturate else x, frac_bits)
+            return self.evaluate(limited(x, self.interval)[0] if saturate else x, frac_bits)
         reals = as_reals(x, "polynomial", "x")
         u = fitting.to_unit(np.clip(reals, low, high) if saturate else reals, low, high)
         return np.asarray(np.polynomial.chebyshev.chebval(u, self._series))
@@ -197,7 +202,7 @@ class Polynomial:
         Raises:
             ValueError: more frac_bits than the word has room for beside the values.
 
-        Range: x in the interval, ends rounded to a unit of x; shares cannot see a value beyond.
+        Range: x in the interval; shares cannot see a value beyond.
         Error: `error`. Cost: `cost`. Leaks: nothing.
         """
         session = x.session
@@ -235,8 +240,9 @@ class Polynomial:
     def cost(self, session: Any, size: int, frac_bits: int | None = None) -> Cost:
         """Return what `evaluate` costs in a session.
 
-        Each level takes 1 round, or 2 where "additive" opens factors that it did not before; a
-        half width that is no power of two takes one truncation more. For each element "additive"
+        Each level takes 1 round, or 2 where "additive" opens factors that it did not before. A
+        half width that is no power of two takes one truncation more; so do more fraction bits of x
+        than the interval leaves room for. For each element "additive"
         sends one word to each other party for each opened factor and each truncation, of which the
         dealer sends three; "replicated" sends two words for each truncation.
 
@@ -249,7 +255,7 @@ class Polynomial:
             return Cost()
         word = word_bits(session.modulus) // 8 * size
         of_x = session.frac_bits if frac_bits is None else frac_bits
-        scaled = int(Scaling(self.interval, of_x, session.modulus).drop > 0)
+        scaled = Scaling(self.interval, of_x, session.modulus).truncations
         truncations = scaled + self._plan.roundings
         if session.protocol == "replicated":
             return Cost(2 * (scaled + self.levels), 2 * word * truncations, 0)
@@ -257,6 +263,23 @@ class Polynomial:
         rounds = scaled + self.levels + sum(1 for count in opened if count)
         sent = word * (truncations + sum(opened)) * (session.n_parties - 1)
         return Cost(rounds, sent, 3 * word * truncations)
+
+
+def limited(x: Tensor, interval: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    """Return a tensor limited to the encodings in an interval, and how far it lay above.
+
+    Cost: the scheme's `beyond`.
+    """
+    x = x._refined(*interval)
+    scheme = x.session.scheme
+    dtype, ones = np.dtype(f"i{x._stack.dtype.itemsize}"), (1,) * x.ndim
+    words = end_words(interval, x.frac_bits, x.session.modulus)
+    beyond = scheme.beyond(
+        x._stack, *(np.full(ones, word, dtype).view(x._stack.dtype) for word in words)
+    )
+    below, above = beyond[:, 0], beyond[:, 1]
+    inside = scheme.sub(scheme.add(x._stack, below), above)
+    return x._like(inside), x._like(above)
 
 
 def _interval(interval: Any) -> tuple[float, float]:

@@ -83,7 +83,7 @@ class Softmax(Arithmetic):
             ValueError: an axis out of range, no elements along it, frac_bits out of range.
 
         Error: one unit of 2**-frac_bits, and for n elements along the axes 5e-5 of the result
-            (modulo 2**32: 1e-3 and n**0.5 2**-13 for n up to 1,024). Where x is 19 or more (8)
+            (modulo 2**32: 2e-3 and n**0.5 2**-12 for n up to 1,024). Where x is 19 or more (8)
             below the largest, the result is 0 or one unit.
         """
         session = self.session
@@ -123,9 +123,9 @@ class Softmax(Arithmetic):
         Raises:
             ValueError: an axis out of range, no elements along it.
 
-        Range: x less the largest along the axis likewise below 2**(k - 2 - frac_bits).
-        Error: 1.5 units of 2**-frac_bits, and for n elements along the axes 1e-5 (modulo 2**32:
-            1e-3 and n**0.5 2**-13 for n up to 1,024).
+        Range: also, of the results, |y| < 2**(k - 2 - frac_bits).
+        Error: 1.5 units of 2**-frac_bits, and for n elements along the axes 1.5e-5 (modulo 2**32:
+            2e-3 and n**0.5 2**-12 for n up to 1,024).
         """
         session = self.session
         session.check_open("log_softmax")

@@ -1,5 +1,6 @@
 """What the recorder keeps, demands and prints."""
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from bench.recorder import (
     aligned,
     cells,
     check_demands,
+    compact,
     duration,
     rate,
     result_path,
@@ -251,3 +253,15 @@ def test_files_appear_whole(tmp_path):
     write_whole(path, "second")
     assert path.read_text() == "second"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_lists_of_numbers_are_kept_on_a_line():
+    content = {"rows": [{"name": "a [b]", "curve": {"x": [-1.5, 2e-16], "error": []}}, {}]}
+    text = compact(json.dumps(content, indent=1))
+    assert '"x": [-1.5, 2e-16]' in text
+    assert json.loads(text) == content
+
+
+def test_a_curve_is_not_printed():
+    row = {"name": "errors", "largest": 2.0, "curve": {"x": [1.0], "error": [2.0]}}
+    assert cells(row)[-1] == "largest 2.0"

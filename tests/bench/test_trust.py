@@ -1,6 +1,7 @@
 """The tables and the picture of what functions promise, cost and got wrong."""
 
 import copy
+import dataclasses
 import re
 
 import numpy as np
@@ -123,12 +124,14 @@ def test_the_picture_shows_the_curves():
     assert list(lines["CrypTen"].get_ydata()) == [trust.TOP, 1e-3, 1e-4]
     assert list(lines["promised"].get_ydata()) == [3e-5, 3e-5]
     assert "CrypTen" not in {line.get_label() for line in second.lines}
-    assert [text.get_text() for text in second.get_xticklabels()] == [
-        "2^-16",
-        "2^-8",
-        "2^12",
-        "2^46",
-    ]
+    labels = [text.get_text() for text in second.get_xticklabels()]
+    assert labels == ["$2^{-16}$", "$2^{-8}$", "$2^{12}$", "$2^{46}$"]
+
+
+def test_marks_stay_apart():
+    assert trust.marks(-16.0, 10.0, [-(2.0**46), 0.0, 700.0]) == [-(2.0**46), -16.0, 0.0, 10.0]
+    assert trust.marks(-0.5, 4096.0, [-1.0, 2.0**46]) == [-0.5, 4096.0, 2.0**46]
+    assert trust.marks(2.0**-8, 8.0, [2.0**-16, 8.0]) == [2.0**-16, 2.0**-8, 8.0]
 
 
 def test_the_picture_of_the_results_is_small_and_repeats(tmp_path):
@@ -142,6 +145,41 @@ def test_the_picture_of_the_results_is_small_and_repeats(tmp_path):
     first, second = (path.read_bytes() for path in paths)
     assert first == second
     assert len(first) < 300_000
+
+
+# What the suite demands before it times
+
+schemes = pytest.mark.parametrize("scheme", bench_functions.PROTOCOLS)
+
+
+@schemes
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda each: each.name)
+def test_a_small_grid_meets_every_promise(promise, scheme):
+    with he.Session(device="cpu", seed=5, **SCHEMES[scheme]) as session:
+        found = bench_functions.checked(promise, session, 2**10, 2**6)
+    assert 0 < found["error_inside"] <= promise.bound
+    assert ("error_beyond" in found) == (promise.end is not None)
+
+
+@schemes
+@pytest.mark.parametrize("promise", SOFTMAX, ids=lambda each: each.name)
+def test_few_scores_meet_every_promise(promise, scheme):
+    with he.Session(device="cpu", seed=5, **SCHEMES[scheme]) as session:
+        found = bench_functions.checked_scores(promise, session, 1)
+    assert 0 < found["error_inside"] <= promise.bound
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "rsqrt"])
+def test_a_promise_too_bold_fails(name):
+    bold = dataclasses.replace(EVERY[name], bound=1e-6)
+    with he.Session(device="cpu", seed=5) as session, pytest.raises(AssertionError):
+        bench_functions.checked(bold, session, 2**8, 2**6)
+
+
+def test_a_promise_too_bold_of_scores_fails():
+    bold = dataclasses.replace(EVERY["softmax"], bound=1e-6)
+    with he.Session(device="cpu", seed=5) as session, pytest.raises(AssertionError):
+        bench_functions.checked_scores(bold, session, 1)
 
 
 # The results that are kept

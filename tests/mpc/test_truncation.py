@@ -154,12 +154,35 @@ def test_the_share_local_shift_would_be_caught():
 @rings
 def test_plain_rounds_to_nearest(modulus):
     plain = Plain(get_backend("cpu"), modulus)
-    # Plain refuses what lies within 2^-30 of its bound, because it looks in float64.
-    inside = 2 ** (bits_of(modulus) - 2) * (1 - 2.0**-29)
+    end = 2 ** (bits_of(modulus) - 2)
     for bits in (1, 8, bits_of(modulus) - 3):
-        values = [value for value in edges(modulus, bits) if abs(value) < inside]
+        values = [value for value in [*edges(modulus, bits), end - 1, -end] if -end <= value < end]
         expected = [((value >> (bits - 1)) + 1) >> 1 for value in values]
         assert truncated(plain, values, bits) == expected
+        for beyond in (end, -end - 1):
+            with pytest.raises(he.errors.RangeError, match="truncate: values must stay below"):
+                truncated(plain, [beyond], bits)
+
+
+@rings
+def test_plain_checks_products_exactly(modulus):
+    """Also where float64 cannot tell 2^62 - 1 from 2^62."""
+    plain, k = Plain(get_backend("cpu"), modulus), bits_of(modulus)
+    end, dtype = 2 ** (k - 2), WORD[modulus]
+
+    def word(value):
+        return np.asarray([value % modulus], dtype)
+
+    for x, y in ((end - 1, 1), (-end, 1), (end // 2 + 1, -1), (end // 4, -4), (end // 8 - 1, 8)):
+        assert plain.product("mul", word(x)[None], word(y)[None], 0)[0] == word(x * y)
+        assert plain.mul_public(word(x)[None], word(y))[0] == word(x * y)
+    for x, y in ((end, 1), (end // 4, 4), (end // 2, 4), (-end // 8 - 1, 8), (end - 1, end - 1)):
+        for call in (
+            lambda x, y: plain.product("mul", word(x)[None], word(y)[None], 0),
+            lambda x, y: plain.mul_public(word(x)[None], word(y)),
+        ):
+            with pytest.raises(he.errors.RangeError, match="mul: values must stay below"):
+                call(x, y)
 
 
 @rings

@@ -1,0 +1,221 @@
+"""Losses, with the gradients in their closed and stable forms.
+
+Layer: nn, above module. A loss is one number that is computed only when it is asked for: training
+that never looks at it pays for the gradient alone. Gradients of means carry 1 / n as an exact
+public factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from he_gpu.backend import Array
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError
+from he_gpu.nn.module import Module
+from he_gpu.nn.precision import gradient_bits
+from he_gpu.nn.values import Value, inner, is_secret, product
+from he_gpu.nn.variable import Variable, as_variable, record
+from he_gpu.tensor.curves import CURVES
+
+REDUCTIONS = ("mean", "sum")
+
+
+class Loss(Module):
+    """What losses have in common.
+
+    Args:
+        reduction: "mean" over all elements (over the samples for `CrossEntropyLoss`), or "sum".
+    """
+
+    def __init__(self, reduction: str = "mean"):
+        super().__init__()
+        if reduction not in REDUCTIONS:
+            raise ArgumentValueError(
+                f"{type(self).__name__}: reduction must be one of {REDUCTIONS}, got {reduction!r}"
+            )
+        self.reduction = reduction
+
+    def __call__(self, *inputs: Any) -> Variable:
+        """Return the loss of a prediction and a target."""
+        name = type(self).__name__
+        if len(inputs) != 2:
+            raise ArgumentTypeError(
+                f"{name}: a prediction and a target expected, got {len(inputs)}"
+            )
+        prediction, target = (as_variable(value, name) for value in inputs)
+        if target.requires_grad:
+            raise ArgumentValueError(f"{name}: target must need no gradient; use detach()")
+        return self._of(prediction, target.value)
+
+    def _of(self, x: Variable, y: Value) -> Variable:
+        """Return the loss of a prediction for a target's value."""
+        raise ArgumentTypeError(f"{type(self).__name__}: no loss is defined")
+
+    def _check_shapes(self, x: Variable, y: Value) -> None:
+        if x.shape != tuple(y.shape):
+            raise ArgumentValueError(
+                f"{type(self).__name__}: target must have the prediction's shape {x.shape}, got "
+                f"{tuple(y.shape)}"
+            )
+        if not x.size:
+            raise ArgumentValueError(f"{type(self).__name__}: no elements, got shape {x.shape}")
+
+    def _recorded(
+        self,
+        x: Variable,
+        total: Callable[[], Value],
+        slope: Callable[[], Value],
+        count: int,
+        factor: float = 1.0,
+    ) -> Variable:
+        """Return the loss ``total() / count`` with the gradient ``factor * slope() / count``."""
+        count = count if self.reduction == "mean" else 1
+
+        def value() -> Value:
+            whole = total()
+            return whole * (1.0 / count) if count > 1 else whole
+
+        return record(value, [x], lambda g: (product(slope(), g, gradient_bits),), [factor / count])
+
+    def extra_repr(self) -> str:
+        """Return the reduction."""
+        return f"reduction={self.reduction!r}"
+
+
+class MSELoss(Loss):
+    """The squared differences.
+
+    Args:
+        reduction: see `Loss`.
+
+    Range: the sum of squares below 2**(k - 2 - twice the fraction bits).
+    Error: one unit of 2**-frac_bits in the sum; of the gradient none.
+    Cost: one product of as many elements; the gradient none.
+    Leaks: nothing.
+    """
+
+    def _of(self, x: Variable, y: Value) -> Variable:
+        self._check_shapes(x, y)
+        away = x.value - y
+        return self._recorded(x, lambda: inner(away, away), lambda: away, x.size, 2.0)
+
+
+class L1Loss(Loss):
+    """The absolute differences, with slope 0 at 0.
+
+    Args:
+        reduction: see `Loss`.
+
+    Error: of the sum none.
+    Cost: that of `SecretTensor.abs`; the gradient that of `SecretTensor.sign`.
+    Leaks: nothing.
+    """
+
+    def _of(self, x: Variable, y: Value) -> Variable:
+        self._check_shapes(x, y)
+        away = x.value - y
+
+        def slope() -> Value:
+            return away.sign() if is_secret(away) else np.sign(away)
+
+        return self._recorded(x, lambda: abs(away).sum(), slope, x.size)
+
+
+class BCEWithLogitsLoss(Loss):
+    """The cross entropy of targets in [0, 1] and the sigmoid of the prediction.
+
+    Its value is ``softplus(x) - x y`` and its gradient ``sigmoid(x) - y``, which overflow nowhere.
+
+    Args:
+        reduction: see `Loss`.
+
+    Range: as `SecretTensor.sigmoid`.
+    Error: of the gradient that of `SecretTensor.sigmoid` for each element.
+    Cost: `SecretTensor.softplus` and, for a secret target, one product; the gradient
+        `SecretTensor.sigmoid`.
+    Leaks: nothing.
+    """
+
+    def _of(self, x: Variable, y: Value) -> Variable:
+        self._check_shapes(x, y)
+        if not is_secret(y) and ((y < 0) | (y > 1)).any():
+            bad = y[(y < 0) | (y > 1)].flat[0]
+            raise ArgumentValueError(f"BCEWithLogitsLoss: target must be in [0, 1], got {bad:g}")
+        z = x.value
+
+        def total() -> Value:
+            return _called("softplus", z).sum() - inner(z, y)
+
+        return self._recorded(x, total, lambda: _called("sigmoid", z) - y, x.size)
+
+
+class CrossEntropyLoss(Loss):
+    """The cross entropy of classes and the softmax of the prediction along axis 1.
+
+    Its value is ``logsumexp(x) - sum(x y)`` and its gradient ``softmax(x) - y`` for one-hot y.
+
+    Args:
+        reduction: "mean" is over the samples, see `Loss`.
+
+    The prediction is (n, n_classes) or (n, n_classes, ...). The target is public class indices
+    (n,) or (n, ...); or one-hot rows or probabilities of the prediction's shape, which may be
+    secret and then cannot be checked.
+
+    Raises:
+        ValueError: shapes that do not fit, public classes out of range.
+
+    Range: as `SecretTensor.softmax`.
+    Error: of the gradient that of `SecretTensor.softmax` for each element.
+    Cost: `SecretTensor.logsumexp` and, for a secret target, one product; the gradient
+        `SecretTensor.softmax`.
+    Leaks: nothing.
+    """
+
+    def _of(self, x: Variable, y: Value) -> Variable:
+        if x.ndim < 2 or not x.size:
+            raise ArgumentValueError(
+                f"CrossEntropyLoss: prediction must have shape (n, n_classes, ...), got {x.shape}"
+            )
+        indexed = not is_secret(y) and tuple(y.shape) == (x.shape[0], *x.shape[2:])
+        hot = one_hot(y, x.shape[1], "CrossEntropyLoss") if indexed else y
+        self._check_shapes(x, hot)
+        z, count = x.value, x.size // x.shape[1]
+
+        def total() -> Value:
+            if is_secret(z):
+                return z.logsumexp(1).sum() - inner(z, hot)
+            top = z.max(axis=1, keepdims=True)
+            return (np.log(np.exp(z - top).sum(axis=1, keepdims=True)) + top).sum() - inner(z, hot)
+
+        def slope() -> Value:
+            if is_secret(z):
+                return z.softmax(1, gradient_bits(z.session)) - hot
+            weights = np.exp(z - z.max(axis=1, keepdims=True))
+            return weights / weights.sum(axis=1, keepdims=True) - hot
+
+        return self._recorded(x, total, slope, count)
+
+
+def one_hot(classes: Any, n_classes: int, function: str) -> Array:
+    """Return public class indices (n, ...) as (n, n_classes, ...) of zeros and ones.
+
+    Raises:
+        ValueError: what is no integer in [0, n_classes).
+    """
+    indices = np.asarray(classes)
+    whole = np.asarray(indices, np.float64)
+    wrong = (whole != np.rint(whole)) | (whole < 0) | (whole >= n_classes)
+    if wrong.any():
+        raise ArgumentValueError(
+            f"{function}: target must hold classes in [0, {n_classes}), got {whole[wrong][0]:g}"
+        )
+    hot = np.eye(n_classes)[whole.astype(np.int64)]
+    return np.moveaxis(hot, -1, 1)
+
+
+def _called(name: str, x: Value) -> Value:
+    """Return a curve of a secret or public value."""
+    return getattr(x, name)() if is_secret(x) else CURVES[name].f(x.reshape(-1)).reshape(x.shape)
