@@ -1,4 +1,4 @@
-"""Sums and products modulo a ring: bytes read and written per second."""
+"""Sums, products and weighted sums modulo a ring: bytes read and written per second."""
 
 import numpy as np
 import pytest
@@ -44,6 +44,40 @@ def test_elementwise(label, operation, device, backend, hopper, record):
         scales=scales,
         at_least={"share_of_roof": LEAST_SHARE} if hopper else None,
         headline=(label, operation) == ("2^64", "mul"),
+        modulus=label,
+        n=n,
+    )
+
+
+@pytest.mark.parametrize("n_terms", [4, 16])
+@pytest.mark.parametrize("label", ["2^64", "2^32"])
+def test_weighted_sum(label, n_terms, backend, record):
+    modulus = MODULI[label]
+    n = size(backend, HOST_N, DEVICE_N) // n_terms
+    rng = np.random.default_rng(1)
+    weights = [int(word) for word in words(rng, modulus, n_terms)]
+    dtype = he.Ring(modulus, device="cpu").dtype
+    parts = [words(rng, modulus, TILE).astype(dtype) for _ in range(n_terms)]
+    stacks = [repeated(backend, part, n) for part in parts]
+    some = slice(0, min(n, TILE), 10_000)
+    exact = sum(w * part[some].astype(object) for w, part in zip(weights, parts, strict=True))
+    result = backend.to_numpy(backend.weighted_sum(stacks, weights, modulus)[:TILE])
+    np.testing.assert_array_equal(result[some], (exact % modulus).astype(dtype))
+    reals = [repeated(backend, rng.normal(size=TILE), n) for _ in range(n_terms)]
+    factors = rng.normal(size=n_terms)
+
+    def plain():
+        total = reals[0] * factors[0]
+        for real, factor in zip(reals[1:], factors[1:], strict=True):
+            total += real * factor
+        return total
+
+    record.compare(
+        f"weighted sum of {n_terms} modulo {label}, {n} elements",
+        lambda: backend.weighted_sum(stacks, weights, modulus),
+        {"float64, term by term": plain},
+        rounds=21,
+        n_bytes=(n_terms + 1) * stacks[0].nbytes,
         modulus=label,
         n=n,
     )

@@ -8,8 +8,9 @@
 // Shapes: as in conv_limb.cu, which serves large ones modulo 2^64 and 2^32.
 // Values: in [0, q), in and out, for any k; mod_u64 takes any 2 <= q <= 2^63 and sums 128-bit
 // products whose high word is kept below q (modular.cuh).
-// Threads: blocks of 256; grid x counts tiles of m x n, grid y strides over batches. Nothing must
-// divide anything: ragged edges are filled with zeros.
+// Threads: blocks of 256; grid x counts tiles of m x n, grid y strides over batches, grid z splits
+// k: then q wraps and blocks add to zeros in out. Nothing must divide anything: ragged edges are
+// filled with zeros.
 // Constant-time: addresses and branches depend on shapes alone.
 #include "factors.cuh"
 #include "image.cuh"
@@ -54,7 +55,8 @@ __device__ __forceinline__ void convolve_tiles(Ring ring, const Product<W, W, Im
 #pragma unroll 1
             for (u32 part = 0; part < 2; part++) {
                 const Product<W, W, Image<W>> p = part == 0 ? first : second;
-                for (u64 depth = 0; depth < p.k; depth += DEPTH) {
+                const Part range = Part::own(p.k);
+                for (u64 depth = range.first; depth < range.end; depth += DEPTH) {
                     block_barrier();  // the previous tiles are still being read
                     load_tile<SIDE>(a_tile, p.a.matrix(party, batch), p.a.row_step,
                                     p.a.column_step, first_row, m, depth, p.k);
@@ -70,7 +72,8 @@ __device__ __forceinline__ void convolve_tiles(Ring ring, const Product<W, W, Im
             const u64 row = first_row + y + 16 * (i / PER);
             const u64 column = first_column + x + 16 * (i % PER);
             if (row < m && column < n) {
-                result.store(ring, batch, row, column, ring.finish(sums[i / PER][i % PER]));
+                result.store(ring, batch, row, column, ring.finish(sums[i / PER][i % PER]),
+                             blockIdx.z == 0, gridDim.z > 1);
             }
         }
     }

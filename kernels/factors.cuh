@@ -43,21 +43,26 @@ struct Result {
     } out;
     u64 parties;
 
-    // Not `first`: adds to the word that this thread stored before.
+    // Not `first`: adds to the word that this thread stored before. `split`: adds to a word that
+    // other blocks add to as well, in a ring that wraps.
     template <class Ring>
     __device__ __forceinline__ void store(Ring ring, u64 batch, u64 row, u64 column, W word,
-                                          bool first = true) const {
+                                          bool first = true, bool split = false) const {
         W* place = out.data + (static_cast<i64>(batch) * out.batch_step +
                                static_cast<i64>(row) * out.row_step +
                                static_cast<i64>(column) * out.column_step);
-        if (!first) {
-            word = ring.add(word, *place);
-        } else if (add.data) {
+        if (first && add.data) {
 #pragma unroll 1
             for (u64 party = 0; party < parties; party++) {
                 word = ring.add(word, add.matrix(party, batch)[add.offset(row, column)]);
             }
         }
-        *place = word;
+        if constexpr (Ring::WRAPS) {
+            if (split) {
+                atomicAdd(place, word);
+                return;
+            }
+        }
+        *place = first ? word : ring.add(word, *place);
     }
 };

@@ -101,23 +101,28 @@ struct ImageResult {
     u64 parties;
     Divisor pixels;
 
-    // Not `first`: adds to the word that this thread stored before.
+    // Not `first`: adds to the word that this thread stored before. `split`: adds to a word that
+    // other blocks add to as well, in a ring that wraps.
     template <class Ring>
     __device__ __forceinline__ void store(Ring ring, u64 batch, u64 row, u64 column, W word,
-                                          bool first = true) const {
+                                          bool first = true, bool split = false) const {
         const u32 image = pixels.divide(static_cast<u32>(column));
         const i64 pixel = static_cast<u32>(column) - image * pixels.value;
         const i64 place = static_cast<i64>(batch) * batch_step +
                           static_cast<i64>(image) * image_step +
                           static_cast<i64>(row) * row_step + pixel;
-        if (!first) {
-            word = ring.add(word, out[place]);
-        } else if (add) {
+        if (first && add) {
 #pragma unroll 1
             for (u64 party = 0; party < parties; party++) {
                 word = ring.add(word, add[static_cast<i64>(party) * add_party + place]);
             }
         }
-        out[place] = word;
+        if constexpr (Ring::WRAPS) {
+            if (split) {
+                atomicAdd(out + place, word);
+                return;
+            }
+        }
+        out[place] = first ? word : ring.add(word, out[place]);
     }
 };

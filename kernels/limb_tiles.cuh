@@ -196,6 +196,10 @@ struct LimbTile {
         const u32 steps = party_steps() * static_cast<u32>(parties);
         return steps != 0 ? steps : 1;  // of zeros
     }
+    __device__ __forceinline__ Position position(u32 step) const {
+        if (step == 0) return {0, 0};  // there may be no steps to divide by
+        return {step / party_steps(), step % party_steps()};
+    }
     __device__ __forceinline__ void advance(Position& at) const {
         if (++at.step == party_steps()) at.step = 0, at.party++;
     }
@@ -347,7 +351,7 @@ __device__ __forceinline__ void store_sums(const WarpSums<Plan>& warp_sums, Ring
          down += THREADS / Plan::COLUMNS) {
         if (tile.row + down < tile.m && tile.column + across < tile.n) {
             result.store(ring, tile.batch, tile.row + down, tile.column + across,
-                         words[down * LINE + across], first);
+                         words[down * LINE + across], first, gridDim.z > 1);
         }
     }
 }
@@ -384,22 +388,27 @@ __device__ __forceinline__ void cut_tiles(const Factor<typename Plan::Word>& wor
     }
 }
 
-// result: where sums go, a Result or an ImageResult.
+// result: where sums go, a Result or an ImageResult. In a ring that wraps, blocks along z
+// share the steps of a tile.
 template <u32 BITS, class Plan, class B, class Ring, class Target>
 __device__ __forceinline__ void multiply_limbs(Ring ring, LimbTile<Plan, B> tile,
                                                const Target& result, u64 batches) {
     constexpr u32 PIECE = Plan::piece(BITS);
+    const u32 steps = tile.steps(result.parties);
+    const u32 parts = Ring::WRAPS ? gridDim.z : 1, part = (steps + parts - 1) / parts;
+    const u32 first = Ring::WRAPS ? blockIdx.z * part : 0;
+    const u32 last = steps - first > part ? first + part : steps;
+    if (first >= steps) return;
     for (tile.batch = blockIdx.y; tile.batch < batches; tile.batch += gridDim.y) {
-        const u32 steps = tile.steps(result.parties);
-        Position at = {0, 0};
-        u32 step = 0;
+        u32 step = first;
+        Position at = tile.position(step);
         do {
-            const u32 end = steps - step > PIECE ? step + PIECE : steps;
+            const u32 end = last - step > PIECE ? step + PIECE : last;
             WarpSums<Plan> warp_sums;
             warp_sums.clear();
             sum_steps(warp_sums, tile, at, step, end);
             store_sums(warp_sums, ring, tile, result, step == 0);
             step = end;
-        } while (step < steps);
+        } while (step < last);
     }
 }

@@ -11,10 +11,10 @@
 // and b2 is read. add may be null; nothing may overlap out.
 // Values: in [0, q), in and out, for any k. mod_u64 takes any 2 <= q <= 2^63 and sums
 // 128-bit products whose high word is kept below q (modular.cuh).
-// Threads: blocks of 256. Grid x counts the tiles of a matrix (thin: groups of
-// 256 / slices rows, column by column), grid y strides over batches. slices divides
-// 256: so many threads share the inner dimension of a result. Nothing else must divide
-// anything: ragged edges are filled with zeros.
+// Threads: blocks of 256. Grid x counts the tiles of a matrix (thin: groups of 256 / slices
+// rows, column by column), grid y strides over batches, grid z splits the depth of small
+// tiles: then q wraps and blocks add to zeros in out. slices divides 256: so many threads
+// share the inner dimension of a result. Nothing else must divide anything.
 // Constant-time: addresses and branches depend on shapes alone.
 #include "factors.cuh"
 #include "modular.cuh"
@@ -27,6 +27,7 @@ __device__ __forceinline__ void multiply_tiles(Ring ring, const Product<W>& firs
                                                const Product<W>& second, const Result<W>& result,
                                                u64 batches, u64 m, u64 n, W* a_tile, W* b_tile) {
     constexpr u32 SIDE = 16 * PER;
+    constexpr bool SPLITS = SIDE == 32;  // large tiles fill a device, or give way to small ones
     const u64 across = (n + SIDE - 1) / SIDE;
     const u64 first_row = blockIdx.x / across * SIDE, first_column = blockIdx.x % across * SIDE;
     const u32 x = threadIdx.x % 16, y = threadIdx.x / 16;
@@ -39,7 +40,8 @@ __device__ __forceinline__ void multiply_tiles(Ring ring, const Product<W>& firs
 #pragma unroll 1
             for (u32 part = 0; part < 2; part++) {
                 const Product<W> p = part == 0 ? first : second;
-                for (u64 depth = 0; depth < p.k; depth += DEPTH) {
+                const Part range = SPLITS ? Part::own(p.k) : Part{0, p.k};
+                for (u64 depth = range.first; depth < range.end; depth += DEPTH) {
                     block_barrier();  // the previous tiles are still being read
                     load_tile<SIDE>(a_tile, p.a.matrix(party, batch), p.a.row_step,
                                     p.a.column_step, first_row, m, depth, p.k);
@@ -55,7 +57,8 @@ __device__ __forceinline__ void multiply_tiles(Ring ring, const Product<W>& firs
             const u64 row = first_row + y + 16 * (i / PER);
             const u64 column = first_column + x + 16 * (i % PER);
             if (row < m && column < n) {
-                result.store(ring, batch, row, column, ring.finish(sums[i / PER][i % PER]));
+                result.store(ring, batch, row, column, ring.finish(sums[i / PER][i % PER]),
+                             !SPLITS || blockIdx.z == 0, SPLITS && gridDim.z > 1);
             }
         }
     }

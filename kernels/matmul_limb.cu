@@ -13,9 +13,10 @@
 // Where 32-bit sums could wrap and it would matter, results so far are stored and the sums
 // begin anew: after the depth that LimbPlan::piece derives, so any k is exact.
 // Threads: blocks of 256; grid x counts tiles (64 x 64 for 2^64, else 128 x 64), grid y
-// strides over batches; shared memory LimbPlan::SHARED_BYTES. Modulo 2^64 a tile and 32 of depth
-// take 1152 mma, 2304 cycles of a multiprocessor of sm_80 at its 2048 byte products a cycle,
-// beside 192 KiB through shared memory (96 of fragments, 3 x 32 of staging), 1536 cycles.
+// strides over batches, grid z splits the depth: then q wraps and blocks add to zeros in out;
+// shared memory LimbPlan::SHARED_BYTES. Modulo 2^64 a tile and 32 of depth take 1152
+// mma, 2304 cycles of a multiprocessor of sm_80 at its 2048 byte products a cycle, beside
+// 192 KiB through shared memory (96 of fragments, 3 x 32 of staging), 1536 cycles.
 // Constant-time: addresses and branches depend on shapes alone.
 #include "limb_tiles.cuh"
 

@@ -2,7 +2,7 @@
 //
 // Each ring has a Word, a Sum (an unreduced sum of products) and the functions
 // add, sub, neg, mul, multiply_add, settle and finish; kernel bodies are
-// templates over it. Words lie in [0, q), in and out.
+// templates over it. Words lie in [0, q), in and out. WRAPS: blocks can add to a word by atomicAdd.
 // Defined by he_gpu/backend/definition/elementwise.py. The constants of a
 // modulus come from words.reciprocal: no division happens here.
 // Source: Moeller and Granlund, "Improved division by invariant integers", IEEE
@@ -17,6 +17,7 @@ template <class W>
 struct Wrapping {
     typedef W Word;
     typedef W Sum;
+    static constexpr bool WRAPS = true;
 
     __device__ __forceinline__ W add(W a, W b) const { return a + b; }
     __device__ __forceinline__ W sub(W a, W b) const { return a - b; }
@@ -35,6 +36,7 @@ __device__ __forceinline__ u64 smaller(u64 a, u64 b) { return a < b ? a : b; }
 // What addition modulo q <= 2^63 needs.
 struct Residues {
     typedef u64 Word;
+    static constexpr bool WRAPS = false;
     u64 modulus;
 
     // The sum stays below 2^64, and total - q wraps to the larger one where total < q.

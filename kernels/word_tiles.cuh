@@ -13,6 +13,17 @@
 // that write along the inner dimension meet different banks.
 #define TILE_WORDS(PER) (DEPTH * (16 * (PER) + 1))
 
+// What a block of those along z sums of an inner dimension k, from a multiple of DEPTH on.
+struct Part {
+    u64 first, end;
+
+    __device__ __forceinline__ static Part own(u64 k) {
+        const u64 part = (k + DEPTH * gridDim.z - 1) / (DEPTH * gridDim.z) * DEPTH;
+        const u64 first = blockIdx.z * part;
+        return {first, first + part < k ? first + part : k};
+    }
+};
+
 // Copies `lines` x DEPTH words into tile[depth][line], zeros beyond the edges. Neighbouring
 // threads follow the axis along which the operand's words are neighbours.
 template <u32 SIDE, class W>

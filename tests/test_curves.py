@@ -131,7 +131,38 @@ def test_other_fraction_bits_of_the_session(frac_bits):
             assert error <= bound(name, s) + (0.5 if frac_bits < 2 else 0)  # L is rounded there
 
 
+@pytest.mark.parametrize("session_name", HOSTED)
+@pytest.mark.parametrize("name", NAMES)
+def test_arguments_with_nearly_all_bits_behind_the_point(session_name, name):
+    with open_session(session_name) as s:
+        k = 64 if s.modulus == 2**64 else 32
+        for bits in (k - 24, k - 12, k - 6, k - 4, k - 3):
+            words = (np.linspace(-1, 1, 101) * end(s)).astype(np.int64)
+            words = words[np.abs(words) <= min(end(s), 40.0 * 2**bits)] // 2
+            X = of_integers(s, words, bits)
+            derived = bound(name, s, bits)
+            assert derived <= (5.5 if k == 32 else 2.1) * 2.0**-s.frac_bits
+            error = np.abs(call(name, X).reveal() - exact(name, X.reveal())).max()
+            assert error <= derived + 2.0**-s.frac_bits  # the part beyond is truncated
+
+
 # exp
+
+
+@pytest.mark.parametrize("session_name", HOSTED)
+def test_exp_of_many_fraction_bits_and_of_ends_between_two_encodings(session_name):
+    with open_session(session_name) as s:
+        k, f = 64 if s.modulus == 2**64 else 32, s.frac_bits
+        for bits, high in [(k - 24, 10.0), (k - 10, 3.3), (f, 9.9999), (0, 7.5), (f, 1e-9)]:
+            words = np.rint(np.linspace(-30, 30, 121) * 2.0**bits)
+            words = words[np.abs(words) <= end(s)].astype(np.int64)
+            grid = max(bits, f)
+            x = np.minimum(words / 2.0**bits, np.floor(high * 2.0**grid) / 2.0**grid)
+            y = he.exp(of_integers(s, words, bits), high=high)
+            derived = exponential(f, s.modulus, high)
+            assert (np.abs(y.reveal() - np.exp(x)) <= derived.error(x, grid)).all(), (bits, high)
+            usual = derived.error(np.asarray(0.0), f)
+            assert derived.error(np.asarray(0.0), grid) <= 4 * usual  # it was 1e3 times that
 
 
 @pytest.mark.parametrize("high", [10.0, 2.0, 0.0])

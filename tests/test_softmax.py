@@ -245,6 +245,32 @@ def test_fraction_bits_of_x(protocol, frac_bits):
         assert of_one.logsumexp(1).reveal().tolist() == x[:, 0].tolist()
 
 
+@pytest.mark.parametrize("ring", [{}, {"modulus": 2**32, "frac_bits": 10}])
+@pytest.mark.parametrize("protocol", ["plain", "additive", "replicated"])
+def test_values_with_few_bits_before_the_point(protocol, ring):
+    with he.Session(protocol=protocol, device="cpu", seed=7, **ring) as s:
+        k = 64 if s.modulus == 2**64 else 32
+        tolerance = (1e-4 if k == 64 else 1e-2) + 2.0**-s.frac_bits
+        for frac_bits in (k - 8, k - 7, k - 5, k - 3):
+            words = np.asarray([[end(s), 0, -end(s)], [-end(s), -end(s), -end(s) // 2]])
+            X = of_integers(s, words, frac_bits)
+            x = X.reveal()
+            close(X.softmax(), np.exp(x - logarithm(x)), tolerance, s.frac_bits)
+            half = of_integers(s, words // 4, frac_bits)
+            x = half.reveal()
+            close(half.logsumexp(1), logarithm(x)[:, 0], tolerance, k - 8)
+            close(half.log_softmax(), x - logarithm(x), tolerance, k - 8)
+
+
+@pytest.mark.parametrize("protocol", ["additive", "replicated"])
+def test_small_results_with_30_fraction_bits(protocol):
+    with he.Session(protocol=protocol, device="cpu", frac_bits=30, seed=9) as s:
+        x = np.concatenate([np.zeros((200, 1)), np.linspace(-60, -10, 1800).reshape(200, 9)], 1)
+        y, exact = of_integers(s, x * 2**30).softmax().reveal(), np.exp(x - logarithm(x))
+        assert (np.abs(y - exact) <= 2.0**-30 + 2.0**-26 + 5e-5 * exact).all()
+        assert (y[x < -19] <= 2.0**-26).all()
+
+
 @pytest.mark.parametrize("frac_bits", [0, 8, 24, 30])
 def test_fraction_bits_of_the_result(frac_bits):
     with he.Session(device="cpu", seed=9) as s:

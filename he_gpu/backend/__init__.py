@@ -7,6 +7,7 @@ Layer: the lowest but for ``kernels/``; CuPy is imported here and nowhere else. 
 from he_gpu.backend.convolution import Convolution
 from he_gpu.backend.definition.conv import convolve_reals
 from he_gpu.backend.definition.sharing import Stream
+from he_gpu.backend.definition.steps import words_per_row
 from he_gpu.backend.definition.words import Array, word_dtype
 from he_gpu.backend.kept import Kept
 from he_gpu.backend.registry import Backend, get_backend, to_host, unavailable_reason
@@ -22,4 +23,5 @@ __all__ = [
     "to_host",
     "unavailable_reason",
     "word_dtype",
+    "words_per_row",
 ]

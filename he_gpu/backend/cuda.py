@@ -86,6 +86,11 @@ class Cuda(KernelDevice):
         digits = str(self._device.compute_capability)
         return int(digits[:-1]), int(digits[-1])
 
+    @functools.cached_property
+    def multiprocessors(self) -> int:
+        """The GPU's own number, 132 for an H100."""
+        return int(self._device.attributes["MultiProcessorCount"])
+
     def _bind(self, source: Source, kernel: Kernel) -> Any:
         with self._device:
             module = self._modules.get(source.digest)

@@ -122,6 +122,11 @@ class KernelDevice(ABC):
     def compute_capability(self) -> tuple[int, int]:
         """Major and minor number of the architecture: (8, 0) and later have `mma` on bytes."""
 
+    @property
+    @abstractmethod
+    def multiprocessors(self) -> int:
+        """How many blocks run side by side at least."""
+
     @abstractmethod
     def _bind(self, source: Source, kernel: Kernel) -> Any:
         """Compile a source and return whatever `_start` needs to run a kernel of it."""

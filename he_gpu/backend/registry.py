@@ -25,6 +25,7 @@ from he_gpu.backend.definition import (
     protocol,
     replicated,
     sharing,
+    steps,
 )
 from he_gpu.backend.definition.words import Array
 from he_gpu.backend.device import bits as device_bits
@@ -36,6 +37,7 @@ from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
 from he_gpu.backend.device import replicated as device_replicated
 from he_gpu.backend.device import sharing as device_sharing
+from he_gpu.backend.device import steps as device_steps
 from he_gpu.errors import ArgumentTypeError, DeviceUnavailableError, UnknownDeviceError
 
 
@@ -83,6 +85,7 @@ class Backend:
     split_bits: Callable[..., None]
     bit_shares: Callable[..., Array]
     bit_times_word: Callable[..., Array]
+    step_shares: Callable[..., Array]
     cross_multiply: Callable[..., Array]
     deal_truncation: Callable[..., Array]
     deal_mask: Callable[..., None]
@@ -141,6 +144,7 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
             "bit_times_word",
         ),
         leaves: ("less_pairs", "borrows", "carry_leaves", "equal_leaves", "choose_nodes"),
+        steps: ("step_shares",),
         replicated: ("cross_multiply", "deal_truncation", "deal_mask", "choose_truncation"),
     }.items()
     for name in names
@@ -155,6 +159,7 @@ _LAUNCHERS = (
     device_protocol,
     device_replicated,
     device_sharing,
+    device_steps,
 )
 
 
@@ -212,6 +217,7 @@ def _make(device: str) -> Backend:
             "split": partial(sharing.split, uniform=cpu.uniform),
             "split_truncated": partial(sharing.split_truncated, uniform=cpu.uniform),
             "split_bits": partial(bits.split_bits, uniform=cpu.uniform),
+            "step_shares": partial(steps.step_shares, uniform=cpu.uniform),
         }
         return Backend("cpu", np, _DEFINITIONS | fast)
     launcher = emulator.device() if device == "emulator" else cuda.device(device)

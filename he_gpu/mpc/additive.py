@@ -52,7 +52,7 @@ class Additive(Scheme):
         self._channel = channel
         self._inputs: dict[tuple[int, int], Prg] = {}
         self._dealer = BitDealer(keys, backend, modulus, channel.n_parties, channel.parties, dealer)
-        self._comparison = Comparison(backend, modulus, channel, self._dealer, self.lead)
+        self._comparison = Comparison(backend, modulus, channel, self._dealer, channel.parties)
 
     @property
     def cost(self) -> Cost:
@@ -260,6 +260,17 @@ class Additive(Scheme):
         Leaks: nothing; opened words are uniform.
         """
         return self._comparison.below(x, thresholds)
+
+    def steps(
+        self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]
+    ) -> Array:
+        """Return shares of public step functions of x; see `Scheme.steps`.
+
+        Cost: as `below` with these thresholds, however many functions there are; memory for the
+            results alone.
+        Error, Leaks: as `below`.
+        """
+        return self._comparison.steps(x, thresholds, values)
 
     def is_zero(self, x: Array) -> Array:
         """Return shares of the integers 1 where x = 0 and 0 elsewhere.

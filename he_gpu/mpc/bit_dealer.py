@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from he_gpu.backend import Array
+from he_gpu.backend import Array, Stream, words_per_row
 from he_gpu.mpc.dealer import Dealer
 
 
@@ -45,6 +45,20 @@ class SharedBits(NamedTuple):
     planes: Array
     words: Array
     products: Array | None
+
+
+class StepBits(NamedTuple):
+    """Uniform bits shared both ways, as words only where these are summed.
+
+    Attributes:
+        planes: (parties, rows, W), boolean shares.
+        total: (rows, W), the bits themselves, which the dealer alone knows.
+        streams: of the words of each party but the last; see `definition.steps`.
+    """
+
+    planes: Array
+    total: Array
+    streams: list[Stream]
 
 
 class BitDealer(Dealer):
@@ -80,6 +94,14 @@ class BitDealer(Dealer):
             self._backend.mul(words, mask, self._modulus, out=products[-1, ...])
             products = self._split_words(products)
         return SharedBits(planes, self._split_words(stack), products)
+
+    def step_bits(self, rows: int, n: int) -> StepBits:
+        """Return uniform bits for n elements, whose words are made as they are summed."""
+        planes, total = self._draw_bits((rows, -(-n // 64)))
+        shape = rows, words_per_row(n, self._dtype)
+        streams = [prg.stream(shape, self._modulus) for prg in self._prgs[:-1]]
+        self.bytes_sent += rows * n * self._dtype.itemsize
+        return StepBits(planes, total, streams)
 
     def _draw_bits(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
         """Return boolean shares of uniform bits, and the bits."""

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 
 from he_gpu.backend import Array, Backend
 from he_gpu.mpc.bit_dealer import BitDealer, BitMask
 from he_gpu.mpc.carry_plan import carry_plan
-from he_gpu.mpc.scheme import one_by_one
+from he_gpu.mpc.scheme import check_steps, one_by_one
 
 
 class Exchange(Protocol):
@@ -46,17 +47,18 @@ class Comparison:
         modulus: 2**64 or 2**32.
         channel: how the parties talk.
         dealer: of the same parties.
-        lead: 1 where row 0 of a stack is the first party's, else 0.
+        hosted: the parties whose rows a stack has.
     """
 
     def __init__(
-        self, backend: Backend, modulus: int, channel: Exchange, dealer: BitDealer, lead: int
+        self, backend: Backend, modulus: int, channel: Exchange, dealer: BitDealer, hosted: range
     ):
         self._backend = backend
         self._modulus = modulus
         self._channel = channel
         self._dealer = dealer
-        self._lead = lead
+        self._hosted = hosted
+        self._lead = int(0 in hosted)
 
     def below(self, x: Array, thresholds: Array) -> Array:
         """Return shares of the integers 1 where x < t and 0 elsewhere.
@@ -75,6 +77,45 @@ class Comparison:
         opened, mask = self._open(x.reshape(len(x), n), negated=False)
         bits = self._signs(opened, self._rows(thresholds, shape), mask)
         return self._to_words(bits, n).reshape(len(x), count, *shape)
+
+    def steps(
+        self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]
+    ) -> Array:
+        """Return shares of public step functions; see `Scheme.steps`.
+
+        With the bits [x < t] as m ^ v, for dealt bits m and opened v, a function is a weighted sum
+        of them, and no word is ever kept for each.
+
+        Args:
+            x: (parties, *shape) shares of signed words; -2**(k-1) <= x - t < 2**(k-1).
+            thresholds: rising.
+            values: for each function one more than there are thresholds.
+
+        Returns:
+            (parties, n_functions, *shape).
+        """
+        check_steps(thresholds, values)
+        shape, dtype, count = x.shape[1:], x.dtype, len(values)
+        n = math.prod(shape)
+        if n == 0 or count == 0:
+            return self._backend.xp.zeros((len(x), count, *shape), dtype)
+        # x < t holds for every t above x, and the differences of their values add up.
+        steps = [[value - above for value, above in pairwise(each)] for each in values]
+        weights = self._public(steps, dtype)
+        constants = self._public([each[-1] for each in values], dtype)
+        opened, mask = self._open(x.reshape(len(x), n), negated=False)
+        bits = self._signs(opened, self._public(thresholds, dtype)[:, None], mask)
+        dealt = self._dealer.step_bits(len(thresholds), n)
+        partial = self._backend.xor_open(bits, dealt.planes)
+        flips = self._channel.exchange([partial], BITS)[0]
+        sums = self._backend.step_shares(
+            flips, dealt.total, dealt.streams, weights, constants, n, self._hosted
+        )
+        return sums.reshape(len(x), count, *shape)
+
+    def _public(self, integers: Any, dtype: Any) -> Array:
+        """Return integers of any size as words on the host."""
+        return (np.asarray(integers, object) % self._modulus).astype(dtype)
 
     def is_zero(self, x: Array) -> Array:
         """Return shares of the integers 1 where x = 0 and 0 elsewhere; (parties, *shape) both."""

@@ -196,9 +196,11 @@ class Replicated(Scheme):
 
         Error: floor or floor + 1, always; the latter with the probability of the dropped fraction.
         Cost: 2 rounds; each party sends two words.
-        Leaks: nothing: party 2 receives nothing, the others uniform words, of which the second that
-            party 2 deals is a uniform multiple of 2**(k - drop); if the result is revealed, also
-            on which side of the mask's dropped bits the value's fell.
+        Leaks: nothing: party 2 receives nothing, the others words that they could have made up:
+            uniform ones, but for the second that party 2 deals, a uniform multiple of
+            2**(k - drop), and the low k - drop bits of party 0's last word, which follow from the
+            word opened before. If the result is revealed, also on which side of the mask's
+            dropped bits the value's fell.
         Source: the mask as in Dalskov, Escudero, Keller, PoPETs 2020; one party as the dealer as in
             ABY3, section 5.1.
         """
@@ -229,6 +231,18 @@ class Replicated(Scheme):
         """
         shape = (len(thresholds), *x.shape[1:])
         return self._by_pair(lambda words: self._pair.below(words, thresholds), x, shape)
+
+    def steps(
+        self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]
+    ) -> Array:
+        """Return shares of public step functions of x; see `Scheme.steps`.
+
+        Cost: as `below` with these thresholds, but in the last round a word of each function in
+            place of one of each threshold.
+        Error, Leaks: as `below`.
+        """
+        shape = (len(values), *x.shape[1:])
+        return self._by_pair(lambda words: self._pair.steps(words, thresholds, values), x, shape)
 
     def is_zero(self, x: Array) -> Array:
         """Return shares of the integers 1 where x = 0 and 0 elsewhere.

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from he_gpu.backend import Array, Backend, Convolution
 from he_gpu.channel import Cost
+from he_gpu.errors import ArgumentValueError
 
 if TYPE_CHECKING:
     from he_gpu.mpc.masked import Masked
@@ -77,6 +79,24 @@ class Scheme(ABC):
 
         Returns:
             A stack of shape (rows, n_thresholds, *shape).
+        """
+
+    @abstractmethod
+    def steps(
+        self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]
+    ) -> Array:
+        """Return stacks of public step functions of x.
+
+        Args:
+            x: stack of signed words, rows by shape.
+            thresholds: public signed words t_1 < t_2 < ... that all elements share, at least one.
+            values: of each function its integers below t_1, from t_1 on, and so on from each on.
+
+        Returns:
+            A stack of shape (rows, n_functions, *shape).
+
+        Raises:
+            ArgumentValueError: thresholds that do not rise, or not one value more than these.
         """
 
     @abstractmethod
@@ -154,6 +174,18 @@ class Scheme(ABC):
     def cumsum(self, x: Array, axis: int) -> Array:
         """Return the stack of sums of the first elements along an axis, not 0. Cost: none."""
         return self.backend.xp.cumsum(x, axis=axis, dtype=x.dtype)
+
+
+def check_steps(thresholds: Sequence[int], values: Sequence[Sequence[int]]) -> None:
+    """Refuse what `Scheme.steps` cannot take. Raises: see there."""
+    if not thresholds or any(a >= b for a, b in pairwise(thresholds)):
+        raise ArgumentValueError(f"steps: thresholds must rise, got {list(thresholds)}")
+    for each in values:
+        if len(each) != len(thresholds) + 1:
+            raise ArgumentValueError(
+                f"steps: values must have {len(thresholds) + 1} for {len(thresholds)} thresholds, "
+                f"got {len(each)}"
+            )
 
 
 def one_by_one(thresholds: Array, ndim: int) -> Array:

@@ -36,7 +36,8 @@ class SumOfProducts(NamedTuple):
 
     Attributes:
         pairs: the factors of each product; there may be none.
-        added: a stack, or None; not None where there are no pairs. It is used up.
+        added: a stack, or None; not None where there are no pairs. It may be
+            overwritten, so it must be nobody's operand.
         constant: a public integer.
         drop: bits that the truncation drops, 0 < drop < k - 2.
     """

@@ -1,6 +1,6 @@
 """Adam, with moments fine enough for squares of small gradients.
 
-Layer: nn, above optimiser. Squares, roots and quotients of all parameters are taken of one vector,
+Layer: nn, above optimizer. Squares, roots and quotients of all parameters are taken of one vector,
 so that their rounds are shared.
 Source: Kingma and Ba 2015.
 """
@@ -18,7 +18,7 @@ from he_gpu.functions import concatenate
 from he_gpu.nn.arguments import real
 from he_gpu.nn.combination import Combination, combined
 from he_gpu.nn.module import Parameter
-from he_gpu.nn.optimiser import Optimiser
+from he_gpu.nn.optimizer import Optimizer
 from he_gpu.nn.precision import weight_bits
 from he_gpu.nn.tape import Gradient
 from he_gpu.nn.values import Value, is_secret, session_of
@@ -26,6 +26,8 @@ from he_gpu.session import Session
 
 GRADIENT, FIRST, SECOND, INVERSE = 26, 32, 36, 20
 """Fraction bits of gradients, of their mean, of the mean of their squares, and of 1 / root."""
+SIGNIFICANT = 16
+"""Bits of weights of squares, which leave more for the squares themselves."""
 LEAST_EPS = 2.0 ** -(SECOND // 2)
 
 
@@ -37,7 +39,7 @@ class _State(NamedTuple):
     n_steps: int
 
 
-class Adam(Optimiser):
+class Adam(Optimizer):
     """Gradients divided by the root of their mean square; PyTorch's arguments.
 
     With g the gradient plus weight_decay w: m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g**2,
@@ -45,7 +47,7 @@ class Adam(Optimiser):
     root instead: that is the same where one of them is small beside the other.
 
     Args:
-        parameters: as `Module.parameters` returns them.
+        params: as `Module.parameters` returns them.
         lr: learning rate, > 0.
         betas: b1 and b2, in [0, 1).
         eps: at least 2**-18 (3.8e-06) for secret parameters, because v has 36 fraction bits.
@@ -66,13 +68,13 @@ class Adam(Optimiser):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        params: Iterable[Parameter],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-5,
         weight_decay: float = 0.0,
     ):
-        super().__init__(parameters, lr)
+        super().__init__(params, lr)
         if len(betas) != 2:
             raise ArgumentTypeError(f"Adam: betas must be two numbers, got {betas!r}")
         b1, b2 = (real("Adam", "betas", beta, 0.0, 1.0) for beta in betas)
@@ -86,7 +88,9 @@ class Adam(Optimiser):
         groups: dict[tuple[int, bool], list[tuple[int, Parameter, Gradient]]] = {}
         for index, parameter, gradient in self._learning():
             before = self._states.get(index)
-            hidden = is_secret(parameter.value) or is_secret(gradient.value)
+            hidden = is_secret(gradient.value) or (
+                self.weight_decay > 0 and is_secret(parameter.value)
+            )
             key = (0 if before is None else before.n_steps, hidden)
             groups.setdefault(key, []).append((index, parameter, gradient))
         for (n_steps, _), group in groups.items():
@@ -106,24 +110,26 @@ class Adam(Optimiser):
         m, v = (self._moments(group, which, g) for which in (0, 1))
         square = g._product("mul", g, SECOND) if is_secret(g) else g * g
         b1, b2 = self.betas
-        rest2, rate = 1 - b2**t, self.lr / (1 - b1**t)
-        first = _terms((m, b1), (g, 1 - b1))
-        second = _terms((v, b2), (square, 1 - b2))
-        m, v, corrected, scaled = combined(
+        rest, rate = 1 - b2**t, self.lr / (1 - b1**t)
+        first = ((g, 1 - b1),) if m is None else ((m, b1), (g, 1 - b1))
+        # v <- v + (1 - b2)(g**2 - v), so that rounding 1 - b2 moves no other weight.
+        away = square if v is None else square - v
+        old = () if v is None else ((v, 1 / rest),)
+        m, gain, corrected, scaled = combined(
             [
                 Combination(first, FIRST),
-                Combination(second, SECOND),
-                Combination(tuple((x, weight / rest2) for x, weight in second), SECOND),
+                Combination(((away, 1 - b2),), SECOND, SIGNIFICANT),
+                Combination((*old, (away, (1 - b2) / rest)), SECOND, SIGNIFICANT),
                 Combination(tuple((x, weight * rate) for x, weight in first), FIRST),
             ],
             "Adam",
         )
+        v = gain if v is None else v + gain
         spread = corrected + self.eps**2
-        if session is None:
-            change = scaled / np.sqrt(spread)
+        if is_secret(spread):
+            change = scaled._product("mul", spread.rsqrt(INVERSE), weight_bits(spread.session))
         else:
-            inverse = spread.rsqrt(INVERSE)
-            change = scaled._product("mul", inverse, weight_bits(session))
+            change = scaled / np.sqrt(spread)
         shapes = [parameter.shape for _, parameter, _ in group]
         parts = (_parted(x, shapes) for x in (change, m, v))
         for (index, parameter, _), part, first_, second_ in zip(group, *parts, strict=True):
@@ -150,16 +156,12 @@ class Adam(Optimiser):
         return _joined(known) if known else None
 
 
-def _terms(*terms: tuple[Value | None, float]) -> tuple[tuple[Value, float], ...]:
-    return tuple((value, weight) for value, weight in terms if value is not None)
-
-
 def _joined(values: Sequence[Value]) -> Value:
     """Return the elements of all values in one axis."""
     flat = [value.reshape(-1) for value in values]
     if len(flat) == 1:
         return flat[0]
-    return concatenate(flat) if is_secret(flat[0]) else np.concatenate(flat)
+    return concatenate(flat) if any(map(is_secret, flat)) else np.concatenate(flat)
 
 
 def _parted(x: Value, shapes: Sequence[tuple[int, ...]]) -> list[Value]:

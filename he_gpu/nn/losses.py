@@ -8,6 +8,7 @@ public factor.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.nn.module import Module
 from he_gpu.nn.precision import gradient_bits
-from he_gpu.nn.values import Value, inner, is_secret, product
+from he_gpu.nn.values import Value, coarse, inner, is_secret, product
 from he_gpu.nn.variable import Variable, as_variable, record
 from he_gpu.tensor.curves import CURVES
 
@@ -91,16 +92,17 @@ class MSELoss(Loss):
     Args:
         reduction: see `Loss`.
 
-    Range: the sum of squares below 2**(k - 2 - twice the fraction bits).
-    Error: one unit of 2**-frac_bits in the sum; of the gradient none.
-    Cost: one product of as many elements; the gradient none.
+    Range: the sum of squares below 2**(k - 2 - 2 frac_bits), 2**30 by default.
+    Error: one unit of 2**-frac_bits for each difference, and in the sum.
+    Cost: one product for the sum. Where the prediction has more fraction bits than the session, one
+        truncation of the differences, which leaves room for sums of gradients.
     Leaks: nothing.
     """
 
     def _of(self, x: Variable, y: Value) -> Variable:
         self._check_shapes(x, y)
-        away = x.value - y
-        return self._recorded(x, lambda: inner(away, away), lambda: away, x.size, 2.0)
+        away = cache(lambda: coarse(x.value - y))
+        return self._recorded(x, lambda: inner(away(), away()), away, x.size, 2.0)
 
 
 class L1Loss(Loss):

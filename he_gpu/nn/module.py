@@ -87,15 +87,26 @@ class Module:
             raise ArgumentTypeError(
                 f"{type(self).__name__}: call super().__init__() before assigning {name}"
             )
-        for kind in ("_parameters", "_buffers", "_modules"):
-            self.__dict__[kind].pop(name, None)
+        owner = type(self).__name__
+        kind = (
+            "_parameters"
+            if isinstance(value, Parameter)
+            else "_modules"
+            if isinstance(value, Module)
+            else None
+        )
+        if kind is None and name in self.__dict__["_buffers"]:
+            self.register_buffer(name, value)
+            return
+        if kind is None and value is not None and name in self.__dict__["_parameters"]:
+            raise ArgumentTypeError(
+                f"{owner}: {name} is a parameter and must be a Parameter or None, got "
+                f"{type(value).__name__}; use {name}.assign for a new value"
+            )
+        for members in ("_parameters", "_buffers", "_modules"):
+            self.__dict__[members].pop(name, None)
         self.__dict__.pop(name, None)
-        if isinstance(value, Parameter):
-            self.__dict__["_parameters"][name] = value
-        elif isinstance(value, Module):
-            self.__dict__["_modules"][name] = value
-        else:
-            self.__dict__[name] = value
+        (self.__dict__ if kind is None else self.__dict__[kind])[name] = value
 
     def __getattr__(self, name: str) -> Any:
         for kind in ("_parameters", "_buffers", "_modules"):
@@ -123,6 +134,10 @@ class Module:
     def modules(self) -> Iterator[Module]:
         """Return the module itself and all below, each once."""
         yield from (module for _, module in self._walk("", set()))
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Return names such as "0.hidden", "" for the module itself, and modules, each once."""
+        yield from ((prefix.rstrip("."), module) for prefix, module in self._walk("", set()))
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Return names such as "hidden.weight" with the parameters, each once."""

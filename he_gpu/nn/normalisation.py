@@ -20,7 +20,7 @@ from he_gpu.nn.arguments import positive, real
 from he_gpu.nn.combination import Combination, combined
 from he_gpu.nn.module import Module, Parameter
 from he_gpu.nn.precision import gradient_bits, weight_bits
-from he_gpu.nn.values import Bits, Value, is_secret, masked, product, session_of
+from he_gpu.nn.values import Bits, Value, coarse, is_secret, masked, product, session_of
 from he_gpu.nn.variable import Variable, record
 from he_gpu.ring.fixedpoint import word_bits
 from he_gpu.session import Session
@@ -170,8 +170,8 @@ class BatchNorm2d(_BatchNorm):
         >>> import numpy as np
         >>> from he_gpu import nn
         >>> y = nn.BatchNorm2d(3)(np.random.default_rng(0).random((4, 3, 2, 2))).value
-        >>> y.mean((0, 2, 3)).round(6).tolist()
-        [0.0, 0.0, 0.0]
+        >>> bool(abs(y.mean((0, 2, 3))).max() < 1e-12)
+        True
     """
 
     _ndims, _shapes = (4,), "(n, C, H, W)"
@@ -268,8 +268,7 @@ def normalised(
     own = rows.of(x.value)
     if is_secret(own):
         check_eps(own.session, eps, function)
-        if own.frac_bits > own.session.frac_bits:
-            own = own.with_frac_bits(own.session.frac_bits)
+        own = coarse(own)
     mean = own.mean(2, keepdims=True)
     centred = masked(own - mean)
     variance = _mean_of_products(centred, centred, _variance_bits)

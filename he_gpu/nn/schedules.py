@@ -1,6 +1,6 @@
 """Learning-rate schedules: public numbers, by the number of epochs.
 
-Layer: nn, above optimiser. Each is a closed form of the epoch, so that no errors add up.
+Layer: nn, above optimizer. Each is a closed form of the epoch, so that no errors add up.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from math import cos, pi
 
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.nn.arguments import positive, real
-from he_gpu.nn.optimiser import Optimiser
+from he_gpu.nn.optimizer import Optimizer
 
 
 class Schedule:
     """Sets an optimiser's lr from the one that it had; call `step` after each epoch.
 
     Args:
-        optimiser: whose lr is set.
+        optimizer: whose lr is set.
 
     Attributes:
         epoch: calls of `step` so far.
         base_lr: lr at the start.
     """
 
-    def __init__(self, optimiser: Optimiser):
-        if not isinstance(optimiser, Optimiser):
+    def __init__(self, optimizer: Optimizer):
+        if not isinstance(optimizer, Optimizer):
             raise ArgumentTypeError(
-                f"{type(self).__name__}: optimiser must be an optimiser, got "
-                f"{type(optimiser).__name__}"
+                f"{type(self).__name__}: optimizer must be an optimizer, got "
+                f"{type(optimizer).__name__}"
             )
-        self.optimiser = optimiser
-        self.base_lr = optimiser.lr
+        self.optimizer = optimizer
+        self.base_lr = optimizer.lr
         self.epoch = 0
         self._set()
 
@@ -42,7 +42,7 @@ class Schedule:
         self._set()
 
     def _set(self) -> None:
-        self.optimiser.lr = self.base_lr * self.factor(self.epoch)
+        self.optimizer.lr = self.base_lr * self.factor(self.epoch)
 
     def factor(self, epoch: int) -> float:
         """Return what the first lr is multiplied by; subclasses define it."""
@@ -53,13 +53,13 @@ class LambdaLR(Schedule):
     """lr times a function of the epoch.
 
     Args:
-        optimiser: whose lr is set.
+        optimizer: whose lr is set.
         lr_lambda: the function.
     """
 
-    def __init__(self, optimiser: Optimiser, lr_lambda: Callable[[int], float]):
+    def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]):
         self.lr_lambda = lr_lambda
-        super().__init__(optimiser)
+        super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
         """Return the function's value."""
@@ -70,25 +70,25 @@ class StepLR(Schedule):
     """lr times gamma after every step_size epochs.
 
     Args:
-        optimiser: whose lr is set.
+        optimizer: whose lr is set.
         step_size: epochs between changes.
         gamma: the factor, > 0.
 
     Example:
         >>> from he_gpu import nn
-        >>> optimiser = nn.SGD(nn.Linear(2, 1).parameters(), lr=0.1)
-        >>> schedule, rates = nn.StepLR(optimiser, 2, gamma=0.5), []
+        >>> optimizer = nn.SGD(nn.Linear(2, 1).parameters(), lr=0.1)
+        >>> schedule, rates = nn.StepLR(optimizer, 2, gamma=0.5), []
         >>> for epoch in range(4):
-        ...     rates.append(optimiser.lr)
+        ...     rates.append(optimizer.lr)
         ...     schedule.step()
         >>> rates
         [0.1, 0.1, 0.05, 0.05]
     """
 
-    def __init__(self, optimiser: Optimiser, step_size: int, gamma: float = 0.1):
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
         self.step_size = positive("StepLR", "step_size", step_size)
         self.gamma = real("StepLR", "gamma", gamma, 0.0, open_low=True)
-        super().__init__(optimiser)
+        super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
         """Return gamma for every step_size epochs passed."""
@@ -99,17 +99,17 @@ class MultiStepLR(Schedule):
     """lr times gamma at each milestone.
 
     Args:
-        optimiser: whose lr is set.
+        optimizer: whose lr is set.
         milestones: epochs, growing.
         gamma: the factor, > 0.
     """
 
-    def __init__(self, optimiser: Optimiser, milestones: Sequence[int], gamma: float = 0.1):
+    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1):
         self.milestones = [positive("MultiStepLR", "milestones", epoch) for epoch in milestones]
         if sorted(self.milestones) != self.milestones:
             raise ArgumentValueError(f"MultiStepLR: milestones must grow, got {milestones}")
         self.gamma = real("MultiStepLR", "gamma", gamma, 0.0, open_low=True)
-        super().__init__(optimiser)
+        super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
         """Return gamma for every milestone passed."""
@@ -120,13 +120,13 @@ class ExponentialLR(Schedule):
     """lr times gamma after every epoch.
 
     Args:
-        optimiser: whose lr is set.
+        optimizer: whose lr is set.
         gamma: the factor, > 0.
     """
 
-    def __init__(self, optimiser: Optimiser, gamma: float):
+    def __init__(self, optimizer: Optimizer, gamma: float):
         self.gamma = real("ExponentialLR", "gamma", gamma, 0.0, open_low=True)
-        super().__init__(optimiser)
+        super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
         """Return gamma to the power of the epoch."""
@@ -137,15 +137,15 @@ class CosineAnnealingLR(Schedule):
     """lr down to eta_min along half a cosine of T_max epochs, and up again.
 
     Args:
-        optimiser: whose lr is set.
+        optimizer: whose lr is set.
         T_max: epochs of half a period.
         eta_min: the least lr, > 0 where it is reached.
     """
 
-    def __init__(self, optimiser: Optimiser, T_max: int, eta_min: float = 0.0):
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
         self.T_max = positive("CosineAnnealingLR", "T_max", T_max)
         self.eta_min = real("CosineAnnealingLR", "eta_min", eta_min, 0.0)
-        super().__init__(optimiser)
+        super().__init__(optimizer)
 
     def factor(self, epoch: int) -> float:
         """Return the cosine's share of the first lr, and eta_min's."""

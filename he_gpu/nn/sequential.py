@@ -45,5 +45,6 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Module]:
         return self.children()
 
-    def __getitem__(self, index: int) -> Module:
-        return list(self)[index]
+    def __getitem__(self, index: int | slice) -> Module:
+        modules = list(self)
+        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]

@@ -1,6 +1,6 @@
 """Stochastic gradient descent, with momentum, Nesterov's momentum and weight decay.
 
-Layer: nn, above optimiser. Every new value is one public linear combination of the old ones, so a
+Layer: nn, above optimizer. Every new value is one public linear combination of the old ones, so a
 step of all parameters takes one truncation's rounds.
 Sources: Polyak 1964; Nesterov 1983; PyTorch's `torch.optim.SGD` for the form.
 """
@@ -13,20 +13,20 @@ from he_gpu.errors import ArgumentValueError
 from he_gpu.nn.arguments import real
 from he_gpu.nn.combination import Combination, combined
 from he_gpu.nn.module import Parameter
-from he_gpu.nn.optimiser import Optimiser
+from he_gpu.nn.optimizer import Optimizer
 from he_gpu.nn.precision import gradient_bits, weight_bits
 from he_gpu.nn.tape import Gradient
 from he_gpu.nn.values import Value, session_of
 
 
-class SGD(Optimiser):
+class SGD(Optimizer):
     """``w <- w - lr d`` with d the gradient, or its running sum; PyTorch's arguments.
 
     With g the gradient plus weight_decay w, and b the buffer, g at first: b <- momentum b +
     (1 - dampening) g, and d = b, or with nesterov d = g + momentum b.
 
     Args:
-        parameters: as `Module.parameters` returns them.
+        params: as `Module.parameters` returns them.
         lr: learning rate, > 0.
         momentum: in [0, 1).
         dampening: in [0, 1).
@@ -44,14 +44,14 @@ class SGD(Optimiser):
 
     def __init__(
         self,
-        parameters: Iterable[Parameter],
+        params: Iterable[Parameter],
         lr: float = 1e-3,
         momentum: float = 0.0,
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ):
-        super().__init__(parameters, lr)
+        super().__init__(params, lr)
         self.momentum = real("SGD", "momentum", momentum, 0.0, 1.0)
         self.dampening = real("SGD", "dampening", dampening, 0.0, 1.0)
         self.weight_decay = real("SGD", "weight_decay", weight_decay, 0.0)

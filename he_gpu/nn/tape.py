@@ -28,11 +28,12 @@ def no_grad() -> Iterator[None]:
     """Within it nothing is recorded, so that results have no gradients, and layers cost less.
 
     Example:
-        >>> x = Traced([1.0], requires_grad=True)
-        >>> with no_grad():
-        ...     recording(x)
+        >>> from he_gpu import nn
+        >>> w = nn.Variable([1.0], requires_grad=True)
+        >>> with nn.no_grad():
+        ...     (w * 2).requires_grad
         False
-        >>> recording(x)
+        >>> (w * 2).requires_grad
         True
     """
     token = _recording.set(False)

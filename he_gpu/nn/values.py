@@ -115,15 +115,26 @@ def matmul(x: Value, y: Value, bits: Bits | None = None) -> Value:
 
 
 def inner(x: Value, y: Value) -> Value:
-    """Return the sum of the products of all elements; two secrets take one truncation."""
-    if is_secret(x) and is_secret(y):
-        row = x.reshape(1, -1)
-        column = y.reshape(-1, 1) if y is not x else None
-        if column is None:
-            row = row.masked()
-            column = row.mT
-        return row.matmul(column).reshape(())
-    return product(x, y).sum()
+    """Return the sum of the products of all elements.
+
+    Range: of two secrets below 2**(k - 2 - twice the session's frac_bits), to which they are
+        truncated first where they have more.
+    Cost: of two secrets one truncation for the sum.
+    """
+    if not is_secret(x) or not is_secret(y):
+        return product(x, y).sum()
+    row = coarse(x.reshape(1, -1))
+    if y is x:
+        row = row.masked()
+        return row.matmul(row.mT).reshape(())
+    return row.matmul(coarse(y.reshape(-1, 1))).reshape(())
+
+
+def coarse(x: Value) -> Value:
+    """Return a secret with no more fraction bits than the session, a public value as it is."""
+    if is_secret(x) and x.frac_bits > x.session.frac_bits:
+        return x.with_frac_bits(x.session.frac_bits)
+    return x
 
 
 def masked(x: Value) -> Value:

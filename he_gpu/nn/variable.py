@@ -56,7 +56,7 @@ class Variable(Traced):
     Example:
         >>> import he_gpu as he
         >>> with he.Session(device="cpu") as s:
-        ...     w = Variable(s.share([1.0, -2.0]), requires_grad=True)
+        ...     w = he.nn.Variable(s.share([1.0, -2.0]), requires_grad=True)
         ...     loss = ((w * 3 - 1) ** 2).mean()
         ...     loss.backward()
         ...     round(float(loss.reveal()), 2), w.grad.reveal().round(2).tolist()

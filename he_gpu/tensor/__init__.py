@@ -1,7 +1,10 @@
 """Secret arrays: `SecretTensor`, with NumPy's operators and methods, over the schemes of mpc.
 
 Layer: tensor. The files in the order in which they build on each other: `layout`, `ordering`,
-`tournament`, `selection`, `arithmetic`, `secret`.
+`tournament`, `selection`, `arithmetic`; `windows`, `convolution`; `arguments`, `shaping`,
+`joining`; `equation`, `contraction`, `linear`, `norms`; `plan`, `evaluation`, `fitting`,
+`polynomial`, `curves`; `normalisation`, `range_curves`, `magnitudes`, `softmax`; `nearest`,
+`manners`; `secret`.
 """
 
 from he_gpu.tensor.polynomial import Polynomial, approximate

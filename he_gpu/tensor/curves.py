@@ -293,7 +293,8 @@ def exponential(frac_bits: int, modulus: int, high: float = 10.0) -> Exponential
             f"exp: frac_bits must be in [{least}, {2 * bits - exponent - 1}] for high {high:g} "
             f"modulo 2**{k}, got {frac_bits}"
         )
-    low = min(-math.ceil(4 * (frac_bits + 1) * math.log(2)) / 4, math.floor(high) - 1.0)
+    part = 4 if frac_bits > 1 else 1  # low is an encoding of x
+    low = min(-math.ceil(part * (frac_bits + 1) * math.log(2)) / part, math.floor(high) - 1.0)
     best: tuple[float, Exponential] | None = None
     for squares in range(2, 7):  # the more, the less what the polynomial is off by counts
 

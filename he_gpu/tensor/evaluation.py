@@ -16,15 +16,13 @@ from he_gpu.backend import Array
 from he_gpu.errors import ArgumentValueError
 from he_gpu.mpc.scheme import Scheme
 from he_gpu.mpc.sums import Operand, SumOfProducts
-from he_gpu.ring.fixedpoint import word_bits
+from he_gpu.ring.fixedpoint import FACTOR_BITS, word_bits
 from he_gpu.tensor.plan import Plan
 
 if TYPE_CHECKING:
     from he_gpu.session import Session
 
 _POINTS = 513
-_FACTOR_BITS = {64: 25, 32: 10}
-"""Significant bits that the factor of a scaling should keep, by the word's bits."""
 
 
 def end_words(interval: tuple[float, float], frac_bits: int, modulus: int) -> tuple[int, int]:
@@ -77,7 +75,7 @@ class Scaling:
         kept = frac_bits - self.cut
         # Words of the interval stay below 2**(k - 3), and their differences below 2**(k - 2).
         room = k - 3 - kept - math.frexp(max(abs(low), abs(high)))[1]
-        free = min(room, 8, k - 4 - _FACTOR_BITS[k] - kept - exponent)
+        free = min(room, 8, k - 4 - FACTOR_BITS[k] - kept - exponent)
         shifts = (n for n in range(free + 1) if not self.cut and _is_integer(middle, kept + n))
         self.shift, self.rest = next(shifts, 0), 0
         units = kept + self.shift
@@ -309,7 +307,7 @@ def _cut(interval: tuple[float, float], frac_bits: int, k: int) -> int:
     cut = max(0, frac_bits + math.frexp(max(abs(low), abs(high)))[1] - (k - 3))
     if mantissa == 0.5 and _is_integer(middle, frac_bits - cut):
         return cut
-    if k - 4 - (frac_bits - cut + exponent) < _FACTOR_BITS[k]:
+    if k - 4 - (frac_bits - cut + exponent) < FACTOR_BITS[k]:
         cut = frac_bits + exponent - (k // 2 - 1)
     return cut
 

@@ -19,7 +19,7 @@ from he_gpu.mpc.sums import Operand, SumOfProducts
 from he_gpu.ring.fixedpoint import as_reals, encode_factor, word_bits
 from he_gpu.tensor.arithmetic import Arithmetic
 from he_gpu.tensor.layout import check_integer
-from he_gpu.tensor.normalisation import Ranges, normalised, precision
+from he_gpu.tensor.normalisation import Ranges, Selection, normalised, precision
 from he_gpu.tensor.range_curves import range_curve
 
 Self = TypeVar("Self", bound="Magnitudes")
@@ -67,7 +67,7 @@ class Magnitudes(Arithmetic):
         x / y            23    341.25               24    581.25
 
     Range: |x| < 2**(k - 2 - frac_bits), the whole encoding.
-    Cost: the scheme's `below` for the thresholds, 16 or 32 of both signs; its `sums_of_products`
+    Cost: the scheme's `steps` for the thresholds, 16 or 32 of both signs; its `sums_of_products`
         for one product; `Polynomial.cost` of `range_curve`; for all but the logarithm its
         `sums_of_products` for one product, or two where the results span too many bits.
     Leaks: nothing.
@@ -90,13 +90,13 @@ class Magnitudes(Arithmetic):
         session.check_open("log")
         k, ranges = word_bits(session.modulus), Ranges.of_all(session.modulus)
         wanted = _checked_bits(self, frac_bits, k.bit_length() - 1, "log")
-        unit, selector = normalised(session, self._stack, ranges)
-        curve = _curve(self, "log", unit, ranges.step, wanted)
 
         def offset(exponent: int) -> int:
             return round(math.ldexp(math.log(2) * (exponent - self.frac_bits), wanted))
 
-        offsets = selector.select([offset(start) for start in ranges.starts], offset(0))
+        logarithms = Selection([offset(start) for start in ranges.starts], offset(0))
+        unit, (offsets,) = normalised(session, self._stack, ranges, [logarithms])
+        curve = _curve(self, "log", unit, ranges.step, wanted)
         return type(self)(session, session.scheme.add(curve, offsets), wanted)
 
     def log1p(self: Self, frac_bits: int | None = None) -> Self:
@@ -288,24 +288,28 @@ def _scaled_curve(
     k, ranges = word_bits(modulus), Ranges.of_all(modulus)
     wanted = _checked_bits(x, frac_bits, largest, function)
     signed = function == "reciprocal"
-    unit, selector = normalised(session, x._stack, ranges, signed=signed)
     fine = _FINE[k]
-    curve = Operand(_curve(x, function, unit, ranges.step, fine))
     # A word of the result is the curve's times 2**shift; below 2**-1 it counts as 0.
     shifts = [exponent + wanted - fine for exponent in exponents]
     rest = [shift for shift in sorted(set(shifts), reverse=True) if shift + fine >= 0]
-    bound, sums = largest + wanted, list[SumOfProducts]()
+    bound, drops, scales = largest + wanted, list[int](), list[Selection]()
     while rest:
         drop = min(k - 3 - bound, fine + 1)
         group = [shift for shift in rest if shift >= -drop]
         values = [2 ** (shift + drop) if shift in group else 0 for shift in shifts]
         low = 0
-        if lowest is not None and not sums:
+        if lowest is not None and not drops:
             low = 2 ** (lowest + wanted - fine + drop)
-        factor = Operand(selector.select(values, low))
-        sums.append(SumOfProducts(((curve, factor),), None, 0, drop))
+        drops.append(drop)
+        scales.append(Selection(values, low))
         rest = rest[len(group) :]
         bound = fine + max(rest, default=0)
+    unit, factors = normalised(session, x._stack, ranges, scales, signed=signed)
+    curve = Operand(_curve(x, function, unit, ranges.step, fine))
+    sums = [
+        SumOfProducts(((curve, Operand(factor)),), None, 0, drop)
+        for factor, drop in zip(factors, drops, strict=True)
+    ]
     parts = session.scheme.sums_of_products(sums)
     stack = parts[0]
     for part in parts[1:]:
@@ -331,8 +335,6 @@ def _quotient(y: Self, dividend: Any, frac_bits: int | None) -> Self:
     def wide(stack: Array) -> Array:
         return xp.ascontiguousarray(xp.broadcast_to(stack, (stack.shape[0], *shape)))
 
-    unit, selector = normalised(session, y._stack_as(len(shape)), ranges, signed=True)
-    curve = Operand(wide(_curve(y, "reciprocal", unit, ranges.step, fine)))
     # A word of the quotient is x (1 / t) 2**shift; v = x (1 / t) / 2**cut comes first, where a
     # unit of v is no more than one of the quotient, or of no account beside it.
     up = y.frac_bits - of_x + wanted - fine
@@ -340,15 +342,19 @@ def _quotient(y: Self, dividend: Any, frac_bits: int | None) -> Self:
     rest = [shift for shift in sorted(shifts, reverse=True) if most + fine + shift >= 0]
     if not rest:  # every quotient is below half a unit
         return y._constant(np.zeros(shape), wanted, "divide")
-    cuts, scales = list[int](), list[Operand]()
+    cuts, selections = list[int](), list[Selection]()
     while rest:
         cut = max(1, -rest[0])
         group = [shift for shift in rest if shift + cut >= -drop]
         values = [2 ** (shift + cut + drop) if shift in group else 0 for shift in shifts]
         low = 0 if cuts else 2 ** (up + cut + drop)
         cuts.append(cut)
-        scales.append(Operand(wide(selector.select(values, low))))
+        selections.append(Selection(values, low))
         rest = rest[len(group) :]
+    words_of_y = y._stack_as(len(shape))
+    unit, selected = normalised(session, words_of_y, ranges, selections, signed=True)
+    curve = Operand(wide(_curve(y, "reciprocal", unit, ranges.step, fine)))
+    scales = [Operand(wide(stack)) for stack in selected]
     if isinstance(dividend, Magnitudes):
         x = Operand(wide(dividend._stack_as(len(shape))))
         sums = [SumOfProducts(((x, curve),), None, 0, cut) for cut in cuts]

@@ -36,7 +36,6 @@ NEAR: dict[str, tuple[str, ...]] = {
     "count_nonzero": ("(x != 0).sum()", "sum"),
     "floor_divide": ("x / y", "divide"),
     "__rpow__": ("numpy.exp(x * log(a))", "exp"),
-    "__rtruediv__": ("a * numpy.reciprocal(x)", "reciprocal"),
     "remainder": (),
     "fmod": (),
     "divmod": ("x / y", "divide"),

@@ -1,16 +1,15 @@
 """Secret words brought into one short range, exactly, by secret powers of two.
 
 Layer: tensor, above mpc, under `magnitudes` and `softmax`. One comparison with public thresholds,
-all in one opening, tells in which of some intervals of equal ratio each word lies. Sums of these
-bits with public integers are local: they select the power that scales a word into the range, and
-whatever undoes it on the result. Never reads a secret.
+all in one opening, tells in which of some intervals of equal ratio each word lies. Step functions
+of the word select the power that scales it into the range, and whatever undoes it on the result.
+Never reads a secret.
 Source: normalisation as in Catrina and Saxena, Financial Cryptography 2010, there bit by bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,7 +17,6 @@ import numpy as np
 from he_gpu.backend import Array
 from he_gpu.mpc.sums import Operand, SumOfProducts
 from he_gpu.ring.fixedpoint import word_bits
-from he_gpu.tensor.ordering import below
 
 if TYPE_CHECKING:
     from he_gpu.session import Session
@@ -72,53 +70,28 @@ class Ranges(NamedTuple):
         return [2 ** (self.high - j * self.step) for j in range(self.n_intervals - 1, 0, -1)]
 
 
-class Selector:
-    """The intervals in which secret words lie, as bits that select public integers.
+class Selection(NamedTuple):
+    """Public integers, one of which each word selects by its interval.
 
-    Args:
-        session: of the words.
-        bits: stack (rows, thresholds, *shape) of [x < t], upwards; None without thresholds.
-        floor: whether words below 2**low have an interval of their own.
-        signed: whether negative words have intervals of their own, mirrored.
+    Attributes:
+        values: for each interval, from the top; negative words get minus the value where they have
+            intervals of their own.
+        lowest: for words below 2**low, where they have an interval of their own.
     """
 
-    def __init__(self, session: Session, bits: Array | None, floor: bool, signed: bool):
-        self._session = session
-        self._bits = bits
-        self._floor = floor
-        self._signed = signed
-
-    def select(self, values: Sequence[int], lowest: int = 0) -> Array:
-        """Return the stack of values[j] for words of interval j.
-
-        Args:
-            values: for each interval, from the top; negative words of a signed selection get minus
-                the value.
-            lowest: for words below 2**low, where they have an interval of their own.
-
-        Raises:
-            AssertionError: there is one interval, so there are no bits.
-
-        Error, Cost: none.
-        """
-        upwards = [*([lowest] if self._floor else []), *reversed(values)]
-        if self._signed:
-            upwards = [*(-value for value in values), *upwards]
-        if (bits := self._bits) is None:
-            raise AssertionError("select: one interval has nothing to select by")
-        # x < t holds for every t above x, and the differences of their values add up.
-        steps = [value - above for value, above in pairwise(upwards)]
-        used = [index for index, step in enumerate(steps) if step] or [0]
-        total = self._session.scheme.weighted_sum(
-            [bits[:, index] for index in used], [steps[index] for index in used]
-        )
-        return plus(self._session, total, upwards[-1])
+    values: Sequence[int]
+    lowest: int = 0
 
 
 def normalised(
-    session: Session, stack: Array, ranges: Ranges, floor: bool = True, signed: bool = False
-) -> tuple[Array, Selector]:
-    """Return words scaled into one range, and what selects by their intervals.
+    session: Session,
+    stack: Array,
+    ranges: Ranges,
+    selections: Sequence[Selection] = (),
+    floor: bool = True,
+    signed: bool = False,
+) -> tuple[Array, list[Array]]:
+    """Return words scaled into one range, and integers selected by their intervals.
 
     With t = |x| / 2**start, which lies in [1, 2**step] for x in the interval from 2**start on,
 
@@ -130,17 +103,22 @@ def normalised(
         session: of the words.
         stack: (rows, *shape) of words x.
         ranges: the intervals; without thresholds x may reach 2**low (1 + 2**step).
+        selections: what else the intervals select; none where there is one interval.
         floor: whether words below 2**low occur. These, and the negative ones unless signed, give
             u = -1 as t = 1 does.
         signed: whether negative words are scaled by their absolute value; only with a floor and
             low = 0.
 
     Returns:
-        The stack of u with `precision` fraction bits, and the selector.
+        The stack of u with `precision` fraction bits, and those of the selections.
+
+    Raises:
+        AssertionError: there is one interval, and something to select.
 
     Error: one unit of u.
-    Cost: that of the scheme's `below` for the thresholds, and of its `sums_of_products` for one
-        product; without thresholds none, or one truncation.
+    Cost: that of the scheme's `steps` for the thresholds, with a function for the power, one for
+        each selection and with a floor one more, and of its `sums_of_products` for one product;
+        without thresholds none, or one truncation.
     Leaks: nothing.
     """
     scheme, fine = session.scheme, precision(session.modulus)
@@ -148,16 +126,27 @@ def normalised(
     middle, drop = least + 2 ** (ranges.high - 1), ranges.high - 1 - fine
     ends = [*([2**ranges.low] if floor else []), *ranges.ends]
     if not ends:
-        centred = plus(session, stack, -middle)
-        return _divided(session, centred, drop), Selector(session, None, False, False)
+        if selections:
+            raise AssertionError("normalised: one interval has nothing to select by")
+        return _divided(session, plus(session, stack, -middle), drop), []
+    powers = Selection([least // 2**start for start in ranges.starts])
+    wanted = [_upwards(each, floor, signed) for each in (powers, *selections)]
+    if floor:
+        lifted = [least, *(0 for _ in ranges.starts)]
+        wanted.append([0] * (ranges.n_intervals if signed else 0) + lifted)
     if signed:
         ends = [*(1 - end for end in reversed(ends)), *ends]
-    thresholds = np.asarray(ends, np.int64).reshape(-1, *(1,) * (stack.ndim - 1))
-    selector = Selector(session, below(session, stack, thresholds), floor, signed)
-    powers = selector.select([least // 2**start for start in ranges.starts])
-    added = selector.select([0] * ranges.n_intervals, least) if floor else None
-    pairs = ((Operand(stack), Operand(powers)),)
-    return scheme.sums_of_products([SumOfProducts(pairs, added, -middle, drop)])[0], selector
+    parts = scheme.steps(stack, ends, wanted)
+    factors = Operand(stack), Operand(parts[:, 0])
+    added = parts[:, -1] if floor else None
+    unit = scheme.sums_of_products([SumOfProducts((factors,), added, -middle, drop)])[0]
+    return unit, [parts[:, 1 + index] for index in range(len(selections))]
+
+
+def _upwards(selection: Selection, floor: bool, signed: bool) -> list[int]:
+    """Return a selection's integers in the order of the words that select them."""
+    values = [*([selection.lowest] if floor else []), *reversed(selection.values)]
+    return [*(-value for value in selection.values), *values] if signed else values
 
 
 def plus(session: Session, stack: Array, value: int) -> Array:

@@ -52,16 +52,11 @@ class Selection(Ordering):
     def sign(self: Self) -> Self:
         """Return -1, 0 or 1, with frac_bits 0.
 
-        Cost: that of the scheme's `below` for two thresholds, which share one opening.
+        Cost: that of the scheme's `steps` for two thresholds, which share one opening.
         """
-        session, scheme = self.session, self.session.scheme
-        session.check_open("sign")
-        ends = np.asarray([0, 1]).reshape(2, *(1,) * self.ndim)
-        bits = below(session, self._stack, ends)
-        one = np.asarray(bits.dtype.type(1))
-        # 1 - [x < 0] - [x < one unit]
-        negative = scheme.neg(scheme.add(bits[:, 0], bits[:, 1]))
-        return self._integers(scheme.add_public(negative, session.backend.asarray(one)))
+        self.session.check_open("sign")
+        # 0 lies from 0 up to one unit
+        return self._integers(self.session.scheme.steps(self._stack, (0, 1), [(-1, 0, 1)])[:, 0])
 
     def maximum(self: Self, other: Any) -> Self:
         """Return the larger of self and other, elementwise.

@@ -7,6 +7,7 @@ at most 0, and the sum lies between 1 and the public number of elements. Never r
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from he_gpu.ring.fixedpoint import word_bits
 from he_gpu.tensor.arithmetic import Arithmetic
 from he_gpu.tensor.curves import exponential
 from he_gpu.tensor.layout import check_integer
-from he_gpu.tensor.normalisation import Ranges, Selector, normalised, plus, precision
+from he_gpu.tensor.normalisation import Ranges, Selection, normalised, plus, precision
 from he_gpu.tensor.ordering import difference
 from he_gpu.tensor.range_curves import range_curve
 from he_gpu.tensor.tournament import extreme
@@ -38,16 +39,16 @@ class _Parts(NamedTuple):
         largest: (rows, 1, *rest), the largest of them.
         exponentials: (rows, n, *rest), of the values less the largest.
         unit: (rows, 1, *rest), u of their sum; see `normalised`.
-        selector: of the sum.
         ranges: of the sum.
+        selected: (rows, 1, *rest), what its interval selects; None where there is only one.
     """
 
     stack: Array
     largest: Array
     exponentials: Array
     unit: Array
-    selector: Selector
     ranges: Ranges
+    selected: Array | None
 
 
 class Softmax(Arithmetic):
@@ -62,11 +63,13 @@ class Softmax(Arithmetic):
         100     95    201.5                106   233.42
         1000    116   199.707625           130   231.707625
 
-    Range: -2**(k - 2 - frac_bits) + 32 < x < 2**(k - 2 - frac_bits), the whole encoding.
+    Range: -2**(k - 2 - frac_bits) + 32 < x < 2**(k - 2 - frac_bits), the whole encoding; with more
+        than k - 8 frac_bits, the whole encoding.
     Cost: `max`; the scheme's `positive_part`; `Exponential.cost` for exp up to 0; for one sum each
-        `Polynomial.cost` of `range_curve`, and beyond n = 17 before it the scheme's `below` for the
+        `Polynomial.cost` of `range_curve`, and beyond n = 17 before it the scheme's `steps` for the
         powers of 16 below n and a product, and for `softmax` after it another; for `softmax` the
-        scheme's `product`. Truncations of exponentials and sums modulo 2^32.
+        scheme's `product`. Truncations of exponentials and sums modulo 2^32, and of an x with more
+        than k - 8 frac_bits.
     Leaks: nothing.
     """
 
@@ -82,9 +85,9 @@ class Softmax(Arithmetic):
         Raises:
             ValueError: an axis out of range, no elements along it, frac_bits out of range.
 
-        Error: one unit of 2**-frac_bits, and for n elements along the axes 5e-5 of the result
-            (modulo 2**32: 2e-3 and n**0.5 2**-12 for n up to 1,024). Where x is 19 or more (8)
-            below the largest, the result is 0 or one unit.
+        Error: one unit of 2**-frac_bits, 2**-26 (2**-13 modulo 2**32), and for n elements along the
+            axes 5e-5 of the result (2e-3 and n**0.5 2**-12 of it for n up to 1,024). Where x is 19
+            or more (8) below the largest, the result is 2**-26 (2**-13) or less, or one unit.
         """
         session = self.session
         session.check_open("softmax")
@@ -96,13 +99,13 @@ class Softmax(Arithmetic):
         order, shape = _order(self, axis, "softmax")
         if shape[0] == 1:
             return self._constant(np.ones(self.shape), int(wanted), "softmax")
-        parts = _parts(self, order, shape)
+        parts = _parts(_coarse(self), order, shape, _powers)
         scheme, inverse = session.scheme, _MOST[k]
         over = _curve(self, "reciprocal", parts, inverse)
-        if parts.ranges.n_intervals > 1:
-            spread = [parts.ranges.starts[0] - start for start in parts.ranges.starts]
-            powers = Operand(parts.selector.select([2**shift for shift in spread]))
-            job = SumOfProducts(((Operand(over), powers),), None, 0, spread[-1])
+        if parts.selected is not None:
+            factors = Operand(over), Operand(parts.selected)
+            drop = parts.ranges.starts[0] - parts.ranges.starts[-1]
+            job = SumOfProducts((factors,), None, 0, drop)
             over = scheme.sums_of_products([job])[0]
         exponentials, fine = parts.exponentials, parts.ranges.low
         spare = fine - (k - 4 - inverse)
@@ -118,7 +121,7 @@ class Softmax(Arithmetic):
             axis: along which axes the exponentials of the results add up to 1.
 
         Returns:
-            With x's frac_bits or the session's, whichever are more.
+            With x's frac_bits or the session's, whichever are more, up to k - 8.
 
         Raises:
             ValueError: an axis out of range, no elements along it.
@@ -133,7 +136,7 @@ class Softmax(Arithmetic):
         x = _fine(self)
         if shape[0] == 1:
             return self._constant(np.zeros(self.shape), x.frac_bits, "log_softmax")
-        parts = _parts(x, order, shape)
+        parts = _parts(x, order, shape, _offsets(x))
         away = session.scheme.sub(parts.stack, parts.largest)
         stack = session.scheme.sub(away, _logarithm(x, parts))
         return x._like(_restored(stack, order, self.shape))
@@ -146,7 +149,7 @@ class Softmax(Arithmetic):
             keepdims: whether the axes stay, with length 1.
 
         Returns:
-            With x's frac_bits or the session's, whichever are more.
+            With x's frac_bits or the session's, whichever are more, up to k - 8.
 
         Raises:
             ValueError: an axis out of range, no elements along it.
@@ -160,7 +163,7 @@ class Softmax(Arithmetic):
         if shape[0] == 1:
             stack = x._stack
         else:
-            parts = _parts(x, order, shape)
+            parts = _parts(x, order, shape, _offsets(x))
             stack = session.scheme.add(parts.largest, _logarithm(x, parts))
         n_axes = self.ndim - (len(shape) - 1)
         left = [
@@ -172,9 +175,15 @@ class Softmax(Arithmetic):
 
 
 def _fine(x: Self) -> Self:
-    """Return x with the session's fraction bits, or its own where they are more."""
+    """Return x with the session's fraction bits, or its own where they are more, up to a limit."""
     wanted = x.session.frac_bits
-    return x._shifted(wanted) if x.frac_bits < wanted else x
+    return x._shifted(wanted) if x.frac_bits < wanted else _coarse(x)
+
+
+def _coarse(x: Self) -> Self:
+    """Return x with fraction bits that leave room for the least value that counts, -32."""
+    most = word_bits(x.session.modulus) - 8
+    return x.with_frac_bits(most) if x.frac_bits > most else x
 
 
 def _order(x: Softmax, axis: Any, function: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -195,8 +204,20 @@ def _restored(stack: Array, order: tuple[int, ...], shape: tuple[int, ...]) -> A
     return stack.transpose(0, *(order.index(at) + 1 for at in range(len(shape))))
 
 
-def _parts(x: Softmax, order: tuple[int, ...], shape: tuple[int, ...]) -> _Parts:
-    """Return what `Softmax` needs of the values along the first axes of an order, n > 1."""
+def _parts(
+    x: Softmax,
+    order: tuple[int, ...],
+    shape: tuple[int, ...],
+    values: Callable[[Ranges], list[int]],
+) -> _Parts:
+    """Return what `Softmax` needs of the values along the first axes of an order, n > 1.
+
+    Args:
+        x: the tensor.
+        order: of its axes.
+        shape: in this order.
+        values: the integers that the sum's intervals select.
+    """
     session, scheme = x.session, x.session.scheme
     n = shape[0]
     fine = _exponential_bits(n, word_bits(session.modulus))
@@ -210,8 +231,9 @@ def _parts(x: Softmax, order: tuple[int, ...], shape: tuple[int, ...]) -> _Parts
     exponentials = steps.evaluate(limited)
     total = scheme.sum(exponentials, (1,), True)
     ranges = _ranges(n, fine)
-    unit, selector = normalised(session, total, ranges, floor=False)
-    return _Parts(stack, largest, exponentials, unit, selector, ranges)
+    selections = [Selection(values(ranges))] if ranges.n_intervals > 1 else []
+    unit, selected = normalised(session, total, ranges, selections, floor=False)
+    return _Parts(stack, largest, exponentials, unit, ranges, selected[0] if selected else None)
 
 
 def _exponential_bits(n: int, k: int) -> int:
@@ -246,11 +268,20 @@ def _curve(x: Softmax, function: str, parts: _Parts, frac_bits: int) -> Array:
 
 def _logarithm(x: Softmax, parts: _Parts) -> Array:
     """Return the stack of the logarithm of the sum, with x's fraction bits."""
-    curve, ranges = _curve(x, "log", parts, x.frac_bits), parts.ranges
-    if ranges.n_intervals == 1:
-        return curve
-    offsets = [
-        round(math.ldexp(math.log(2) * (start - ranges.low), x.frac_bits))
-        for start in ranges.starts
-    ]
-    return x.session.scheme.add(curve, parts.selector.select(offsets))
+    curve = _curve(x, "log", parts, x.frac_bits)
+    return curve if parts.selected is None else x.session.scheme.add(curve, parts.selected)
+
+
+def _powers(ranges: Ranges) -> list[int]:
+    """Return for each interval of sums a power of two that their inverses are scaled by."""
+    return [2 ** (ranges.starts[0] - start) for start in ranges.starts]
+
+
+def _offsets(x: Softmax) -> Callable[[Ranges], list[int]]:
+    """Return what gives for each interval of sums its logarithm, with x's fraction bits."""
+
+    def offsets(ranges: Ranges) -> list[int]:
+        unit = math.ldexp(math.log(2), x.frac_bits)
+        return [round(unit * (start - ranges.low)) for start in ranges.starts]
+
+    return offsets

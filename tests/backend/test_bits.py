@@ -448,6 +448,13 @@ def test_device_refuses(kernel_device):
     match = r"bit_shares: beta must have shape \(parties, rows, n\), got \(3, 128\)"
     refuses(wrong, match, "bit_shares", row, beta, 1)
     refuses(wrong, "bit_shares: lead must be 0 or 1, got -1", "bit_shares", row, stack, -1)
+    buffer = xp.zeros(4 * beta.size, np.uint64)
+    partly = buffer[: beta.size].reshape(stack.shape), buffer[16 : 16 + beta.size]
+    match = "bit_shares: out must not overlap beta in part"
+    refuses(wrong, match, "bit_shares", row, partly[0], 1, partly[1].reshape(stack.shape))
+    match = "bit_shares: out must not overlap opened"
+    within = buffer[: beta.size].reshape(stack.shape)
+    refuses(wrong, match, "bit_shares", buffer[:2].reshape(1, 2), stack, 1, within)
     match = "bit_times_word: mask must have dtype uint64, got uint32"
     small = beta.astype(np.uint32)
     refuses(wrong_type, match, "bit_times_word", row, one, stack, small, stack, 1)

@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from he_gpu.backend import emulator
 from he_gpu.backend.definition import elementwise as definition
 from he_gpu.backend.definition.words import RING_32, RING_64, reciprocal, word_dtype
 from he_gpu.backend.device import elementwise as launcher
@@ -75,12 +76,63 @@ def test_definition_of_weighted_sums(modulus, shape, count):
 
 
 @pytest.mark.parametrize("modulus", [RING_32, RING_64])
-@pytest.mark.parametrize("shape", [(2,), (2, 0), (2, 33), (3, 2, 7)])
-def test_device_weighted_sums(kernel_device, modulus, shape):
-    stacks, weights = summands(modulus, shape)
+@pytest.mark.parametrize("shape", [(), (2,), (2, 0), (2, 33), (3, 2, 7), (3, 1024)])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 20])
+def test_device_weighted_sums(kernel_device, modulus, shape, count):
+    rng = np.random.default_rng(count)
+    stacks = [some_words(rng, shape, modulus) for _ in range(count)]
+    weights = [int(word) for word in some_words(rng, count, modulus)]
     there = [kernel_device.xp.asarray(stack) for stack in stacks]
     result = launcher.weighted_sum(kernel_device, there, weights, modulus)
     assert_same(result, definition.weighted_sum(stacks, weights, modulus))
+
+
+@pytest.mark.parametrize("modulus", [RING_32, RING_64])
+def test_device_weighted_sums_of_views(kernel_device, modulus):
+    """Rows apart, starts that are not aligned, and layouts that differ."""
+    rng = np.random.default_rng(3)
+    host = some_words(rng, (4, 6, 6, 9), modulus)
+    there = kernel_device.xp.asarray(host)
+    views = (
+        lambda x: [x[:, i] for i in range(6)],
+        lambda x: [x[:, 1, 1:3], x[:, 2, 2:4]],
+        lambda x: [x[:, 0, 0, 1:8], x[:, 2, 1, :7], x[:, 3, 1, 2:]],
+        lambda x: [x[:, 0, 0], x[0, :4, 0], x[1, 1:5, 2]],
+        lambda x: [x[0], x[1].swapaxes(0, 1)],
+        lambda x: [x[0], x[1][::-1], x[:1, :1, :1].repeat(6, 1).repeat(6, 2)[0]],
+        lambda x: [x[:, 0, 0, ::2], x[:, 0, 0, 4::-1]],
+        lambda x: [x[:, 0, 0, 0], x[:, 1, 2, 3]],
+        lambda x: [x[0, 0, 0, 0], x[1, 2, 3, 4]],
+    )
+    for view in views:
+        stacks = view(host)
+        weights = [int(word) for word in some_words(rng, len(stacks), modulus)]
+        result = launcher.weighted_sum(kernel_device, view(there), weights, modulus)
+        copies = [np.ascontiguousarray(stack).reshape(stack.shape) for stack in stacks]
+        assert_same(result, definition.weighted_sum(copies, weights, modulus))
+
+
+@pytest.mark.usefixtures("require_emulator")
+@pytest.mark.parametrize(("count", "launches"), [(1, 1), (8, 1), (9, 2), (16, 2)])
+def test_eight_terms_take_one_launch(count, launches):
+    before = emulator.launches.copy()
+    stacks = [np.arange(6, dtype=np.uint64)] * count
+    launcher.weighted_sum(emulator.device(), stacks, [1] * count, RING_64)
+    assert emulator.launches - before == {"weighted_sum_ring_u64": launches}
+
+
+def test_device_weighted_sums_refuse(kernel_device):
+    a = kernel_device.xp.zeros((4, 6), np.uint64)
+    message = "weighted_sum: stacks and weights must be as many, and one at least, got {} and {}"
+    for n_stacks, n_weights in ((0, 0), (2, 1)):
+        with pytest.raises(ArgumentValueError, match=message.format(n_stacks, n_weights)):
+            launcher.weighted_sum(kernel_device, [a] * n_stacks, [1] * n_weights, RING_64)
+    with pytest.raises(ArgumentValueError, match=r"stack must have shape \(4, 6\), got \(6,\)"):
+        launcher.weighted_sum(kernel_device, [a, a[0]], [1, 2], RING_64)
+    with pytest.raises(ArgumentTypeError, match="stack must have dtype uint32, got uint64"):
+        launcher.weighted_sum(kernel_device, [a], [1], RING_32)
+    with pytest.raises(ArgumentValueError, match=r"modulus must be 2\^64 or 2\^32, got 501337"):
+        launcher.weighted_sum(kernel_device, [a], [1], 501337)
 
 
 @pytest.mark.parametrize("modulus", [q for q in MODULI if q not in (RING_32, RING_64)])

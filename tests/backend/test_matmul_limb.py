@@ -11,7 +11,7 @@ from he_gpu.backend import emulator, loader
 from he_gpu.backend.definition import matmul as definition
 from he_gpu.backend.definition.words import RING_32, RING_64, word_dtype
 from he_gpu.backend.device import matmul as launcher
-from he_gpu.backend.device import matmul_limb
+from he_gpu.backend.device import matmul_limb, splits
 from he_gpu.backend.device.crossovers import LIMB_CROSSOVERS
 from he_gpu.errors import ArgumentValueError, RangeError
 from tests.backend.ring_words import assert_same, random_words, some_words, to_host
@@ -129,7 +129,8 @@ def test_a_long_inner_dimension_is_summed_in_pieces(kernel_device, case):
     a, b = xp.full((2, k), lowest, dtype), xp.full((k, 1), right, dtype)
     a[1] = 1
     add = xp.full((2, 1), 5, dtype)
-    result = launcher.matmul(kernel_device, a, b, modulus, add=add, b_bits=bits)
+    with splits.forced(1):
+        result = launcher.matmul(kernel_device, a, b, modulus, add=add, b_bits=bits)
     expected = [[(k * x * right + 5) % modulus] for x in (lowest, 1)]
     assert to_host(result).tolist() == expected
 

@@ -24,6 +24,7 @@ from he_gpu.backend.definition import (
     protocol,
     replicated,
     sharing,
+    steps,
 )
 from he_gpu.backend.definition.words import RING_32, RING_64
 from he_gpu.backend.device import bits as device_bits
@@ -35,6 +36,8 @@ from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
 from he_gpu.backend.device import replicated as device_replicated
 from he_gpu.backend.device import sharing as device_sharing
+from he_gpu.backend.device import steps as device_steps
+from he_gpu.backend.device import splits
 from he_gpu.backend.device.matmul_limb import limb_kernel
 from tests.backend.ring_words import WRAPPING, assert_same, some_words
 
@@ -101,6 +104,12 @@ def elementwise_calls(device, rng, modulus):
             result = getattr(device_elementwise, name)(device, x, y, modulus)
             assert_same(result, getattr(elementwise, name)(x, y, modulus))
     assert_same(device_elementwise.neg(device, a, modulus), elementwise.neg(a, modulus))
+    if modulus in WRAPPING:
+        stacks = [some_words(rng, (3, 2, 38), modulus) for _ in range(9)]  # more than one launch
+        for terms in (stacks, [stack[:, 1] for stack in stacks], [a, a]):
+            words = terms, [-3, *range(1, len(terms))], modulus
+            result = device_elementwise.weighted_sum(device, *words)
+            assert_same(result, elementwise.weighted_sum(*words))
 
 
 def prg_calls(device, rng, modulus):
@@ -125,7 +134,8 @@ def conv_calls(device, rng, modulus, kernel="conv"):
         x, weight = some_words(rng, (2, 4, 4, 3), modulus), some_words(rng, (6, 2, 2, 2), modulus)
         pair = (x, np.stack([weight, weight[::-1]]), np.stack([x[::-1], x]), weight)
         for total in (False, True):
-            result = device_conv.conv_pair(device, *pair, convolution, modulus, total=total)
+            with splits.forced(3 if total else 1):
+                result = device_conv.conv_pair(device, *pair, convolution, modulus, total=total)
             assert_same(result, conv.conv_pair(*pair, convolution, modulus, total=total))
 
 
@@ -149,7 +159,8 @@ def matmul_calls(device, rng, modulus):
             a, b = some_words(rng, (2, 9, 20), modulus), some_words(rng, (2, 9, 12), modulus)
             pair = (a.swapaxes(1, 2), b, a[0, :5].T, b[:1, :5])
             for total in (False, True):
-                result = device_matmul.matmul_pair(device, *pair, modulus, total=total)
+                with splits.forced(3 if total else 1):
+                    result = device_matmul.matmul_pair(device, *pair, modulus, total=total)
                 assert_same(result, matmul.matmul_pair(*pair, modulus, total=total))
 
 
@@ -170,7 +181,8 @@ def matmul_limb_calls(device, rng, modulus):
             add = some_words(rng, 12, q)
             kept = (Kept(pair[0]), pair[1], Kept(pair[2]), pair[3])
             for operands, total in ((pair, False), (pair, True), (kept, False), (kept, True)):
-                result = device_matmul.matmul_pair(device, *operands, q, add=add, total=total)
+                with splits.forced(2 if total else 1):
+                    result = device_matmul.matmul_pair(device, *operands, q, add=add, total=total)
                 assert_same(result, matmul.matmul_pair(*pair, q, add=add, total=total))
 
 
@@ -236,6 +248,18 @@ def sharing_calls(device, rng, modulus):
         assert_same(result, expected)
 
 
+def steps_calls(device, rng, modulus):
+    if modulus not in WRAPPING:
+        return
+    keys = [sharing.Stream(KEY, bytes([i] * 12)) for i in range(2)]
+    for n, hosted in ((2300, range(3)), (2301, range(1, 3)), (5, range(1))):
+        planes = some_words(rng, (2, 4, -(-n // 64)), RING_64)
+        weights, constants = (some_words(rng, shape, modulus) for shape in ((4, 4), (4,)))
+        arguments = *planes, keys, weights, constants, n, hosted
+        result = device_steps.step_shares(device, *arguments)
+        assert_same(result, steps.step_shares(*arguments))
+
+
 CALLS = {
     "bits": bits_calls,
     "leaves": leaves_calls,
@@ -248,6 +272,7 @@ CALLS = {
     "protocol": protocol_calls,
     "replicated": replicated_calls,
     "sharing": sharing_calls,
+    "steps": steps_calls,
 }
 
 

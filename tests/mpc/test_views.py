@@ -254,6 +254,11 @@ def scalars(x, *integers):
     return [np.asarray(x.dtype.type(integer)) for integer in integers]
 
 
+def powers(dtype):
+    """Three powers of 16, as thresholds."""
+    return np.asarray([16, 256, 4096], dtype)[:, None]
+
+
 PRODUCTS = {
     "product": lambda s, x, y: s.product("mul", x, y, 9),
     "exact product": lambda s, x, y: s.product("mul", x, y, 0),
@@ -279,7 +284,8 @@ COMPARISONS = {
 
 def assert_hidden(heard, own):
     """What a party hears is independent of what it was dealt."""
-    assert heard and own
+    assert heard
+    assert own
     assert_independent(np.concatenate([bit_rows(words) for words in (*heard, *own)]))
 
 

@@ -27,22 +27,23 @@ _QUARTER_ROUNDS = (
 )
 
 
-def keystream(key: bytes, nonce: bytes, n_words: int) -> Array:
-    """Return the first words of a ChaCha20 keystream.
+def keystream(key: bytes, nonce: bytes, n_words: int, first: int = 0) -> Array:
+    """Return words of a ChaCha20 keystream.
 
     Args:
         key: 32 bytes.
         nonce: 12 bytes.
         n_words: number of 64-bit words, below 2^35 (the block counter has 32 bits).
+        first: the block that they start at.
 
     Returns:
-        (n_words,) uint64, little-endian words of blocks 0, 1, 2, ...
+        (n_words,) uint64, little-endian words of blocks first, first + 1, ...
     """
     n_blocks = -(-n_words // WORDS_PER_BLOCK)
     state = np.empty((16, n_blocks), np.uint32)
     state[:4] = _CONSTANTS[:, None]
     state[4:12] = np.frombuffer(key, dtype="<u4")[:, None]
-    state[12] = np.arange(n_blocks, dtype=np.uint32)
+    state[12] = np.arange(first, first + n_blocks, dtype=np.uint32)
     state[13:] = np.frombuffer(nonce, dtype="<u4")[:, None]
     mixed = state.copy()
     for _ in range(10):

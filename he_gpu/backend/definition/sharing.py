@@ -23,9 +23,11 @@ class Stream(NamedTuple):
     nonce: bytes
 
 
-def uniform(key: bytes, nonce: bytes, n: int, modulus: int, out: Array | None = None) -> Array:
-    """Return n uniform ring elements of a stream, as `definition.prg` defines them."""
-    words = prg.keystream(key, nonce, prg.n_keystream_words(n, modulus))
+def uniform(
+    key: bytes, nonce: bytes, n: int, modulus: int, out: Array | None = None, first: int = 0
+) -> Array:
+    """Return n uniform ring elements of a stream from a block on; see `definition.prg`."""
+    words = prg.keystream(key, nonce, prg.n_keystream_words(n, modulus), first)
     return prg.uniform(words, n, modulus, out=out)
 
 

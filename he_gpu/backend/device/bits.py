@@ -13,15 +13,18 @@ import numpy as np
 from he_gpu.backend.definition.sharing import Stream
 from he_gpu.backend.definition.words import Array
 from he_gpu.backend.device.domain import domain
-from he_gpu.backend.device.operands import operand, overlaps, stack_of, word_type, writable
-from he_gpu.backend.device.planes import (
-    THREADS,
-    axes,
-    checked,
+from he_gpu.backend.device.operands import (
+    coincides,
     contiguous,
-    launch_rows,
+    exact,
+    operand,
+    overlaps,
     packed,
+    stack_of,
+    word_type,
+    writable,
 )
+from he_gpu.backend.device.planes import THREADS, axes, launch_rows
 from he_gpu.backend.device.prg import check_blocks
 from he_gpu.backend.device.protocol import lead_word
 from he_gpu.backend.device.sharing import stream_words
@@ -97,7 +100,7 @@ def and_open(device: KernelDevice, x: Array, a: Array, y: Array, b: Array) -> Ar
     """Return what is opened to multiply bits: (parties, *shape) each -> (2, *shape)."""
     x = stack_of(device, "and_open", "x", x, _WORD)
     a = packed(device, "and_open", "a", a, x.shape)
-    y = checked(device, "and_open", "y", y, x.shape)
+    y = exact(device, "and_open", "y", y, x.shape)
     b = packed(device, "and_open", "b", b, x.shape)
     rows, width, (x, *x_steps), (y, *y_steps) = _in_rows(x, y)
     result = device.xp.empty((2, *a.shape[1:]), _WORD)
@@ -158,6 +161,10 @@ def bit_shares(
         result = device.xp.empty(beta.shape, dtype)
     else:
         result = writable(device, "bit_shares", "out", out, beta.shape, dtype)
+        if overlaps(device, opened, result):
+            raise ArgumentValueError("bit_shares: out must not overlap opened")
+        if overlaps(device, beta, result) and not coincides(beta, result):
+            raise ArgumentValueError("bit_shares: out must not overlap beta in part")
     sizes = np.uint64(n), np.uint64(rows), np.uint32(parties), lead_word("bit_shares", lead)
     arguments = (opened, beta, result, *sizes)
     launch_rows(device, "bits", f"bit_shares_{_ring(dtype)}", rows, n, arguments)

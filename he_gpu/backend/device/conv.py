@@ -20,7 +20,13 @@ from he_gpu.backend.definition.conv import check_pair
 from he_gpu.backend.definition.words import Array, word_dtype, wraps
 from he_gpu.backend.device.crossovers import LIMB_CROSSOVERS
 from he_gpu.backend.device.domain import domain, reciprocal_arguments
-from he_gpu.backend.device.matmul_limb import CAPABILITY, COLUMNS, LARGEST_DEPTH, limb_kernel
+from he_gpu.backend.device.matmul_limb import (
+    CAPABILITY,
+    COLUMNS,
+    LARGEST_DEPTH,
+    LIMB_RESIDENT,
+    limb_kernel,
+)
 from he_gpu.backend.device.operands import (
     Steps,
     broadcast_shape,
@@ -32,6 +38,7 @@ from he_gpu.backend.device.operands import (
     steps,
     target,
 )
+from he_gpu.backend.device.splits import clear, splits
 from he_gpu.backend.kept import Kept
 from he_gpu.backend.launch import MAX_GRID, KernelDevice
 from he_gpu.errors import ArgumentValueError
@@ -39,6 +46,8 @@ from he_gpu.errors import ArgumentValueError
 THREADS = 256
 SIDE = 32
 """Rows and columns of a tile of words."""
+RESIDENT = 4
+"""Blocks of words that share a multiprocessor and hide each other's waits."""
 ORIGIN_BYTES = 12
 """Shared memory of a column of limbs, for where its window begins."""
 LARGEST = 2**31 - 1
@@ -291,11 +300,12 @@ def _launch(device: KernelDevice, problem: Problem) -> None:
     parties = weights[0].shape[0]
     sizes = (batches, parties, m, n, k, k if count == 2 else 0)
     arguments += (*map(np.uint64, sizes), *geometry(convolution, images[0].shape, area, *pixels))
-    blocks, family, shared_bytes = _choose(device, sizes, modulus)
+    blocks, family, shared_bytes, parts = _choose(device, sizes, modulus)
+    clear(out, parts)
     device.launch(
         family,
         f"{family}_{domain(modulus)}",
-        (blocks, min(batches, MAX_GRID[1])),
+        (blocks, min(batches, MAX_GRID[1]), parts),
         (THREADS,),
         (*arguments, *reciprocal_arguments(modulus)),
         shared_bytes=shared_bytes,
@@ -304,14 +314,17 @@ def _launch(device: KernelDevice, problem: Problem) -> None:
 
 def _choose(
     device: KernelDevice, sizes: tuple[int, int, int, int, int, int], modulus: int
-) -> tuple[int, str, int]:
-    """Return the blocks, the family and the shared memory of the kernel for a problem.
+) -> tuple[int, str, int, int]:
+    """Return the kernel for a problem: blocks, family, shared memory and parts of the inner sums.
 
     Limbs from where on they serve matrix products: the tiles are the same.
     """
     kernel = _forced.get()
     batches, parties, m, n, k, k2 = sizes
-    limbs = limb_kernel(modulus) if wraps(modulus) else None
+    limbs, parts = limb_kernel(modulus) if wraps(modulus) else None, 1
+    if limbs is not None:
+        tiles = limbs.blocks(m, n) * batches
+        parts = splits(device, modulus, tiles, parties * (k + k2), LIMB_RESIDENT)
     if kernel is None:
         bound = LIMB_CROSSOVERS[domain(modulus)]
         serves = (
@@ -319,17 +332,19 @@ def _choose(
             and device.compute_capability >= CAPABILITY
             and min(m, n) >= bound.side
             and k + k2 >= bound.depth
-            and batches * m * n >= bound.results
+            and batches * m * n * parts >= bound.results
             and parties * (k + k2) <= LARGEST_DEPTH
         )
         kernel = "conv_limb" if serves else "conv"
     if kernel == "conv":
-        return -(-m // SIDE) * -(-n // SIDE), kernel, 0
+        blocks = -(-m // SIDE) * -(-n // SIDE)
+        parts = splits(device, modulus, blocks * batches, k + k2, RESIDENT)
+        return blocks, kernel, 0, parts
     if limbs is None:
         raise ArgumentValueError(
             f"conv: kernel {kernel!r} serves the moduli 2^64 and 2^32, got {modulus}"
         )
-    return limbs.blocks(m, n), kernel, limbs.shared_bytes + ORIGIN_BYTES * COLUMNS
+    return limbs.blocks(m, n), kernel, limbs.shared_bytes + ORIGIN_BYTES * COLUMNS, parts
 
 
 @lru_cache(maxsize=1024)

@@ -14,6 +14,10 @@ THIN = 8
 BUSY_BLOCKS = 128
 """Fewer blocks than this leave multiprocessors of a large GPU without work."""
 
+PART_DEPTH = 256
+"""Shorter parts of a sum that blocks share do not pay: 8 steps of a limb tile take some 10 us, the
+zeros to which the blocks add a launch of some 2 us."""
+
 
 class Crossover(NamedTuple):
     """From where on the byte-limb kernel is taken; every bound must be reached.
@@ -22,8 +26,8 @@ class Crossover(NamedTuple):
         side: the smaller of m and n. Half-empty tiles cost as much as full ones.
         depth: the inner dimension. A step of the kernel is 32 deep, and filling its pipeline
             takes about two.
-        results: batches * m * n. With fewer, small tiles spread over more multiprocessors and
-            finish as early.
+        results: batches * m * n, each counted once for every part of its sum that has a block of
+            its own. With fewer, small tiles spread over more multiprocessors and finish as early.
     """
 
     side: int

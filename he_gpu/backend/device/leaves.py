@@ -14,8 +14,8 @@ import numpy as np
 
 from he_gpu.backend.definition.leaves import Pick
 from he_gpu.backend.definition.words import Array
-from he_gpu.backend.device.operands import operand, stack_of
-from he_gpu.backend.device.planes import axes, contiguous, launch_rows, packed
+from he_gpu.backend.device.operands import contiguous, operand, packed, stack_of
+from he_gpu.backend.device.planes import axes, launch_rows
 from he_gpu.backend.device.protocol import lead_word
 from he_gpu.backend.launch import KernelDevice
 from he_gpu.errors import ArgumentValueError

@@ -24,6 +24,8 @@ from he_gpu.backend.device.matmul_limb import (
     FAMILY,
     LARGEST_DEPTH,
     LARGEST_SIDE,
+    LIMB_RESIDENT,
+    LimbKernel,
     limb_kernel,
 )
 from he_gpu.backend.device.operands import (
@@ -36,11 +38,14 @@ from he_gpu.backend.device.operands import (
     steps,
     target,
 )
+from he_gpu.backend.device.splits import clear, splits
 from he_gpu.backend.kept import Kept
 from he_gpu.backend.launch import MAX_GRID, KernelDevice
 from he_gpu.errors import ArgumentValueError
 
 THREADS = 256
+RESIDENT = 4
+"""Blocks of small tiles of words that share a multiprocessor and hide each other's waits."""
 KERNELS = ("matmul", "matmul_small", "matmul_thin", "matmul_limb")
 
 _forced: ContextVar[str | None] = ContextVar("forced matrix product", default=None)
@@ -74,6 +79,7 @@ class Choice(NamedTuple):
         blocks: along x.
         extra: arguments between the sizes and the modulus.
         shared_bytes: dynamic shared memory of a block.
+        parts: into which the inner sums are split, blocks along z.
     """
 
     family: str
@@ -81,6 +87,7 @@ class Choice(NamedTuple):
     blocks: int
     extra: tuple[np.generic, ...] = ()
     shared_bytes: int = 0
+    parts: int = 1
 
 
 @contextmanager
@@ -275,10 +282,11 @@ def _multiply(
         arguments += (array, *map(np.int64, step))
     arguments += (problem.arrays[-1], *map(np.int64, problem.steps[-1][1:]))
     arguments += (*map(np.uint64, problem.sizes), *choice.extra, *reciprocal_arguments(modulus))
+    clear(out, choice.parts)
     device.launch(
         choice.family,
         f"{choice.kernel}_{domain(modulus)}",
-        (choice.blocks, min(problem.sizes[0], MAX_GRID[1])),
+        (choice.blocks, min(problem.sizes[0], MAX_GRID[1]), choice.parts),
         (THREADS,),
         arguments,
         shared_bytes=choice.shared_bytes,
@@ -322,13 +330,15 @@ def _choose(device: KernelDevice, problem: Problem, modulus: int) -> tuple[Probl
     kernel = _forced.get()
     limbs = limb_kernel(modulus, problem.b_bits, problem.kept)
     if problem.kept or _limbs_serve(device, problem.sizes, modulus):
-        _, _, m, n, *_ = problem.sizes
         if limbs is None:
             raise ArgumentValueError(
                 f"matmul: kernel {kernel!r} serves the moduli 2^64, 2^32 and up to 2^24, "
                 f"got {modulus}"
             )
-        return problem, Choice(FAMILY, limbs.name, limbs.blocks(m, n), (), limbs.shared_bytes)
+        _, _, m, n, *_ = problem.sizes
+        parts = _limb_parts(device, limbs, problem.sizes, modulus)
+        blocks = limbs.blocks(m, n)
+        return problem, Choice(FAMILY, limbs.name, blocks, (), limbs.shared_bytes, parts)
     problem = _transposed(problem)
     batches, _, m, n, k, k2 = problem.sizes
     large = -(-m // 64) * -(-n // 64)
@@ -339,8 +349,11 @@ def _choose(device: KernelDevice, problem: Problem, modulus: int) -> tuple[Probl
         slices = _slices(batches, m, n, k + k2, along_depth=problem.steps[0][3] == 1)
         blocks = -(-m // (THREADS // slices)) * n
         return problem, Choice("matmul", kernel, blocks, (np.uint32(slices),))
-    blocks = large if kernel == "matmul" else -(-m // 32) * -(-n // 32)
-    return problem, Choice("matmul", kernel, blocks)
+    if kernel == "matmul":
+        return problem, Choice("matmul", kernel, large)
+    blocks = -(-m // 32) * -(-n // 32)
+    parts = splits(device, modulus, blocks * batches, k + k2, RESIDENT)
+    return problem, Choice("matmul", kernel, blocks, parts=parts)
 
 
 def _limbs_serve(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bool:
@@ -349,16 +362,22 @@ def _limbs_serve(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bo
     if kernel is not None:
         return kernel == "matmul_limb"
     batches, parties, m, n, k, k2 = sizes
-    bound = LIMB_CROSSOVERS[domain(modulus)]
+    bound, limbs = LIMB_CROSSOVERS[domain(modulus)], limb_kernel(modulus)
     return (
-        limb_kernel(modulus) is not None
+        limbs is not None
         and device.compute_capability >= CAPABILITY
         and min(m, n) >= bound.side
         and k + k2 >= bound.depth
-        and batches * m * n >= bound.results
+        and batches * m * n * _limb_parts(device, limbs, sizes, modulus) >= bound.results
         and max(batches, m, n) <= LARGEST_SIDE
         and parties * (k + k2) <= LARGEST_DEPTH
     )
+
+
+def _limb_parts(device: KernelDevice, limbs: LimbKernel, sizes: Sequence[int], modulus: int) -> int:
+    """Return into how many parts a limb kernel splits the sums of a product of these sizes."""
+    batches, parties, m, n, k, k2 = sizes
+    return splits(device, modulus, limbs.blocks(m, n) * batches, parties * (k + k2), LIMB_RESIDENT)
 
 
 def _planes_serve(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bool:

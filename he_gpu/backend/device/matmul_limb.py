@@ -18,6 +18,8 @@ DEPTH = 32
 LARGEST_SIDE = 2**31 - 1
 LARGEST_DEPTH = 2**36
 """The kernels count rows, columns and steps of depth in 32 bits."""
+LIMB_RESIDENT = 1
+"""Blocks that share a multiprocessor: the registers of one take them all."""
 
 
 class LimbKernel(NamedTuple):

@@ -17,6 +17,8 @@ from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 
 Steps = tuple[int, ...]
 
+_WORD = np.dtype(np.uint64)
+
 
 def operand(
     device: KernelDevice, function: str, name: str, value: Any, dtype: np.dtype[Any]
@@ -41,6 +43,43 @@ def operand(
     return value
 
 
+def exact(
+    device: KernelDevice,
+    function: str,
+    name: str,
+    value: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any] = _WORD,
+) -> Array:
+    """Return an operand of an exact shape: nothing broadcasts.
+
+    Raises:
+        ArgumentTypeError: value is no array of the device, or has another dtype.
+        ArgumentValueError: another shape.
+    """
+    value = operand(device, function, name, value, dtype)
+    if value.shape != shape:
+        raise ArgumentValueError(f"{function}: {name} must have shape {shape}, got {value.shape}")
+    return value
+
+
+def packed(
+    device: KernelDevice,
+    function: str,
+    name: str,
+    value: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any] = _WORD,
+) -> Array:
+    """Return an `exact` operand, contiguous, a copy only where it must be."""
+    return contiguous(exact(device, function, name, value, shape, dtype))
+
+
+def contiguous(value: Array) -> Array:
+    """Return an array whose words lie side by side, a copy only where it must be."""
+    return value if value.flags.c_contiguous else value.copy()
+
+
 def writable(
     device: KernelDevice,
     function: str,
@@ -55,9 +94,7 @@ def writable(
         ArgumentTypeError: value is no array of the device, or has another dtype.
         ArgumentValueError: another shape, or not C-contiguous.
     """
-    checked = operand(device, function, name, value, dtype)
-    if checked.shape != shape:
-        raise ArgumentValueError(f"{function}: {name} must have shape {shape}, got {value.shape}")
+    checked = exact(device, function, name, value, shape, dtype)
     if checked is not value or not value.flags.c_contiguous:
         raise ArgumentValueError(f"{function}: {name} must be an aligned, C-contiguous array")
     return value
@@ -136,8 +173,7 @@ def full(
     device: KernelDevice, function: str, name: str, value: Array, shape: tuple[int, ...]
 ) -> Array:
     """Return an array broadcast to a shape and C-contiguous, a copy only where it must be."""
-    view = spread(device, function, name, value, shape)
-    return view if view.flags.c_contiguous else view.copy()
+    return contiguous(spread(device, function, name, value, shape))
 
 
 def repeated(

@@ -15,9 +15,11 @@ from he_gpu.backend.definition.words import Array
 from he_gpu.backend.device.domain import domain
 from he_gpu.backend.device.operands import (
     coincides,
+    exact,
     full,
     operand,
     overlaps,
+    packed,
     stack_of,
     steps,
     target,
@@ -70,12 +72,12 @@ def deal_truncation(
     dtype = word_type(name, "first", first)
     shape = first.shape
     first, last = (
-        _exact(device, name, label, value, shape, dtype)
+        packed(device, name, label, value, shape, dtype)
         for label, value in (("first", first), ("last", last))
     )
     choices, both = _choices(device, name, choices, shape, dtype)
     if mask is not None:
-        mask = _exact(device, name, "mask", mask, shape, dtype)
+        mask = packed(device, name, "mask", mask, shape, dtype)
     if copy is not None:
         copy = writable(device, name, "copy", copy, shape, dtype)
         _apart(device, name, "copy", copy, first=first, last=last, choices=choices, mask=mask)
@@ -120,7 +122,7 @@ def choose_truncation(
     dtype = word_type(name, "first", first)
     shape = first.shape
     first, second = (
-        _exact(device, name, label, value, shape, dtype)
+        packed(device, name, label, value, shape, dtype)
         for label, value in (("first", first), ("second", second))
     )
     both, n_parties, part_steps = np.uint32(0), 0, (np.uint64(0), np.uint64(0))
@@ -173,7 +175,7 @@ def _choices(
     """Return choices, contiguous, and whether each element has two."""
     value = stack_of(device, function, "choices", value, dtype)
     n_choices = 1 if len(value) == 1 else 2
-    value = _exact(device, function, "choices", value, (n_choices, *shape), dtype)
+    value = packed(device, function, "choices", value, (n_choices, *shape), dtype)
     return value, np.uint32(n_choices == 2)
 
 
@@ -201,28 +203,11 @@ def _apart(
             raise ArgumentValueError(f"{function}: {name} must not overlap {label}")
 
 
-def _exact(
-    device: KernelDevice,
-    function: str,
-    name: str,
-    value: Any,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-) -> Array:
-    """Return an operand of an exact shape, contiguous."""
-    value = operand(device, function, name, value, dtype)
-    if value.shape != shape:
-        raise ArgumentValueError(f"{function}: {name} must have shape {shape}, got {value.shape}")
-    return full(device, function, name, value, shape)
-
-
 def _step_of_rows(
     device: KernelDevice, function: str, rest: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> np.uint64:
     """Return the step between two rows that a kernel writes in place."""
-    checked = operand(device, function, "rest", rest, dtype)
-    if checked.shape != shape:
-        raise ArgumentValueError(f"{function}: rest must have shape {shape}, got {checked.shape}")
+    checked = exact(device, function, "rest", rest, shape, dtype)
     row, step = checked[0, ...], checked.strides[0] // dtype.itemsize
     if checked is not rest or not row.flags.c_contiguous or step < row.size:
         raise ArgumentValueError(

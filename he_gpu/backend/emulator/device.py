@@ -94,6 +94,11 @@ class Emulator(KernelDevice):
         """(8, 0): the primitives of sm_80 are emulated."""
         return 8, 0
 
+    @property
+    def multiprocessors(self) -> int:
+        """1: blocks run one after another."""
+        return 1
+
     def _bind(self, source: Source, kernel: Kernel) -> Any:
         if source.digest not in self._libraries:
             library = build.build(source, self.sanitizers)

@@ -13,11 +13,11 @@ from he_gpu.nn.module import Parameter
 from he_gpu.nn.tape import Gradient
 
 
-class Optimiser:
+class Optimizer:
     """Parameters to be learnt.
 
     Args:
-        parameters: as `Module.parameters` returns them.
+        params: as `Module.parameters` returns them.
         lr: learning rate, > 0.
 
     Attributes:
@@ -29,13 +29,13 @@ class Optimiser:
         TypeError: what is no Parameter.
     """
 
-    def __init__(self, parameters: Iterable[Parameter], lr: float):
+    def __init__(self, params: Iterable[Parameter], lr: float):
         name = type(self).__name__
-        self.parameters = list(parameters)
+        self.parameters = list(params)
         for parameter in self.parameters:
             if not isinstance(parameter, Parameter):
                 raise ArgumentTypeError(
-                    f"{name}: parameters must be Parameters, got {type(parameter).__name__}"
+                    f"{name}: params must be Parameters, got {type(parameter).__name__}"
                 )
         if not self.parameters:
             raise ArgumentValueError(f"{name}: at least 1 parameter expected, got none")

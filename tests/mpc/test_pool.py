@@ -1,0 +1,70 @@
+"""Masks made in bulk: each kind for itself, and none of them in a forked child."""
+
+import numpy as np
+import pytest
+
+import he_gpu as he
+from he_gpu.backend import get_backend
+from he_gpu.channel import LocalChannel
+from he_gpu.errors import ForkedProcessError
+from he_gpu.mpc import Additive, Replicated
+from he_gpu.mpc.sums import Operand, SumOfProducts
+from he_gpu.ring import KeyRing
+from tests.ring.test_prg import error_of, ignore_threads, in_fork, needs_fork
+
+WORDS = {2**64: (np.uint64, np.int64), 2**32: (np.uint32, np.int32)}
+
+
+@pytest.mark.parametrize("modulus", [2**64, 2**32])
+@pytest.mark.parametrize("kind", [Additive, Replicated])
+def test_kinds_of_one_shape_are_not_mixed_up(kind, modulus):
+    """Bits dropped, operation, square or product: whatever tells masks apart is told apart."""
+    word, signed = WORDS[modulus]
+    scheme = kind(KeyRing(4), get_backend("cpu"), modulus, LocalChannel(3))
+    a, b = np.random.default_rng(6).integers(-1000, 1000, (2, 4, 4))
+    x, y = (scheme.share(v.astype(signed).view(word), 0) for v in (a, b))
+    kept = scheme.mask(x)
+    cases = [
+        *((scheme.truncate, (x, drop), a, drop) for drop in (3, 9)),
+        *((scheme.product, ("mul", x, y, drop), a * b, drop) for drop in (0, 3, 9)),
+        *((scheme.product, ("mul", x, x, drop), a * a, drop) for drop in (0, 3, 9)),
+        *((scheme.product, ("matmul", x, y, drop), a @ b, drop) for drop in (0, 3, 9)),
+        *((scheme.product, ("mul", kept, y, drop), a * b, drop) for drop in (0, 3)),
+        *((scheme.product, ("mul", kept, kept, drop), a * a, drop) for drop in (0, 3)),
+        *((scheme.product, ("matmul", y, kept, drop), b @ a, drop) for drop in (0, 3)),
+    ]
+    for step in range(3):
+        scheme.expect(3 - step)
+        for function, arguments, exact, drop in cases:
+            result = scheme.open(function(*arguments)).view(signed)
+            error = result - (exact >> drop)
+            assert ((error == 0) | (error == int(drop > 0))).all(), arguments[0]
+    scheme.expect(0)
+
+
+def sum_of_squares(scheme, stack):
+    factor = Operand(stack)
+    return scheme.sums_of_products([SumOfProducts(((factor, factor),), None, 0, 9)])
+
+
+STEPS = {
+    "product": lambda s, x: s.product("mul", x, x, 9),
+    "exact product": lambda s, x: s.product("mul", x, x, 0),
+    "truncate": lambda s, x: s.truncate(x, 9),
+    "sum of products": sum_of_squares,
+}
+
+
+@needs_fork
+@ignore_threads
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("protocol", ["additive", "replicated"])
+def test_masks_made_ahead_are_not_reused_in_a_child(protocol, step):
+    """A child that took one would send another value under it."""
+    session = he.Session(protocol=protocol, device="cpu")
+    scheme, x = session.scheme, session.share([1.0, 2.0])._stack
+    for index in session.steps(4):
+        STEPS[step](scheme, x)
+        if index == 1:
+            result = in_fork(error_of(lambda: STEPS[step](scheme, x)))
+            assert result == ForkedProcessError.__name__.encode()

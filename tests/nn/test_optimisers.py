@@ -1,0 +1,213 @@
+"""SGD, Adam and schedules against NumPy in float64, over every protocol."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import he_gpu as he
+from he_gpu import nn
+from he_gpu.nn.combination import Combination, combined
+from he_gpu.nn.tape import Gradient
+from tests.sessions import SESSIONS, cost_of, open_session
+
+HOSTED = [name for name in SESSIONS if not name.startswith(("emulator", "cuda"))]
+WIDE = [name for name in HOSTED if name.endswith("64")]
+START = np.array([[0.5, -1.25], [2.0, 0.125]])
+SGDS = {
+    "plain": {},
+    "decay": {"weight_decay": 0.0625},
+    "momentum": {"momentum": 0.9},
+    "dampening": {"momentum": 0.9, "dampening": 0.25},
+    "nesterov": {"momentum": 0.9, "nesterov": True},
+    "all": {"momentum": 0.8, "nesterov": True, "weight_decay": 0.03},
+}
+
+
+def gradients(n):
+    """Gradients that shares hold exactly."""
+    return np.random.default_rng(3).integers(-256, 256, (n, 2, 2)) / 256
+
+
+def sgd(n, lr, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
+    w, buffer = START.copy(), None
+    for g in gradients(n) / 8:
+        g = g + weight_decay * w
+        if momentum:
+            buffer = g if buffer is None else momentum * buffer + (1 - dampening) * g
+            g = g + momentum * buffer if nesterov else buffer
+        w = w - lr * g
+    return w
+
+
+def adam(n, lr, betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0):
+    w, m, v = START.copy(), 0.0, 0.0
+    for t, g in enumerate(gradients(n) / 8, 1):
+        g = g + weight_decay * w
+        m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g**2
+        w = w - lr * m / (1 - betas[0] ** t) / np.sqrt(v / (1 - betas[1] ** t) + eps**2)
+    return w
+
+
+def trained(kind, session, n, hidden=("weights", "gradients"), **arguments):
+    """Weights after n steps of gradients with the public factor 1 / 8."""
+    share = (lambda x: x) if session is None else session.share
+    parameter = nn.Parameter(START)
+    if session is not None and "weights" in hidden:
+        module = nn.Module()
+        module.w = parameter
+        module.share(session)
+    optimiser = kind([parameter], **arguments)
+    for g in gradients(n):
+        optimiser.zero_grad()
+        parameter.gradient = Gradient(share(g) if "gradients" in hidden else g, 0.125)
+        optimiser.step()
+    return parameter.reveal()
+
+
+@pytest.mark.parametrize("session_name", HOSTED)
+@pytest.mark.parametrize("name", SGDS)
+def test_sgd(session_name, name):
+    n, lr = 12, 0.3
+    expected = sgd(n, lr, **SGDS[name])
+    np.testing.assert_allclose(trained(nn.SGD, None, n, lr=lr, **SGDS[name]), expected, atol=1e-12)
+    with open_session(session_name) as s:
+        found = trained(nn.SGD, s, n, lr=lr, **SGDS[name])
+        small = s.modulus == 2**32
+    # Each step rounds w to 2^-24 (2^-12) and factors to 2^-24 (2^-12) of the largest, of values
+    # below 8; buffers are rounded to 2^-20 (2^-11), times lr / 8, and a rounding counts at most
+    # 1 / (1 - momentum) = 10 times as much by the end.
+    unit = 2.0**-12 if small else 2.0**-24
+    coarse = 2.0**-11 if small else 2.0**-20
+    assert np.abs(found - expected).max() <= n * (2 * unit + 10 * lr / 8 * coarse + 8 * unit)
+
+
+@pytest.mark.parametrize("hidden", [("weights",), ("gradients",)])
+@pytest.mark.parametrize("protocol", ["additive", "replicated"])
+def test_public_weights_become_secret_with_secret_gradients(protocol, hidden):
+    with he.Session(protocol, seed=1) as s:
+        for kind, reference in ((nn.SGD, sgd), (nn.Adam, adam)):
+            found = trained(kind, s, 3, hidden, lr=0.25)
+            assert np.abs(found - reference(3, 0.25)).max() < 2.0**-16
+
+
+@pytest.mark.parametrize("session_name", WIDE)
+@pytest.mark.parametrize("arguments", [{}, {"betas": (0.5, 0.9), "weight_decay": 0.0625}])
+def test_adam(session_name, arguments):
+    n, lr = 12, 0.1
+    expected = adam(n, lr, **arguments)
+    np.testing.assert_allclose(trained(nn.Adam, None, n, lr=lr, **arguments), expected, atol=1e-9)
+    with open_session(session_name) as s:
+        found = trained(nn.Adam, s, n, lr=lr, **arguments)
+    # Gradients above 2^-11: squares above 2^-22 with 36 bits, off by a unit of 2^-36 and those of
+    # g (2 g 2^-26), relative 2^-14; its half in the root; m relative 2^-15; 6e-6 of the root.
+    # A step is at most 10 lr; one unit of 2^-24 for w.
+    assert np.abs(found - expected).max() <= n * (10 * lr * (2.0**-15 + 2.0**-15 + 6e-6) + 2.0**-23)
+
+
+@pytest.mark.parametrize("protocol", ["plain", "additive", "replicated"])
+def test_adam_leaves_dead_units_alone(protocol):
+    with he.Session(protocol, seed=1) as s:
+        layer = nn.Linear(3, 2, random_state=0).share(s)
+        before = layer.weight.reveal()
+        optimiser = nn.Adam(layer.parameters(), lr=0.01)
+        for _ in range(5):
+            optimiser.zero_grad()
+            x = s.share([[1.0, 0.0, 1.0]] * 4)
+            nn.MSELoss()(layer(x), s.share(np.ones((4, 2)))).backward()
+            optimiser.step()
+        after = layer.weight.reveal()
+    assert np.isfinite(after).all()
+    # No gradient: m is 0 or a unit of 2^-32, times lr over at least eps, and a unit of 2^-24.
+    assert np.abs(after - before)[:, 1].max() <= 5 * (0.01 * 2.0**-32 / 1e-5 * 10 + 2.0**-23)
+    assert (np.abs(after - before)[:, 0] > 0.01).all()
+
+
+def test_adam_refuses_what_it_cannot_hold():
+    with he.Session(seed=1) as s:
+        with pytest.raises(
+            ValueError, match=r"eps must be at least 2\*\*-18 \(3.8e-06\), .* 1e-08"
+        ):
+            trained(nn.Adam, s, 1, eps=1e-8)
+        trained(nn.Adam, s, 1, eps=2.0**-18)
+    with (
+        he.Session(modulus=2**32, frac_bits=10, seed=1) as s,
+        pytest.raises(ValueError, match=r"modulus must be 2\*\*64"),
+    ):
+        trained(nn.Adam, s, 1)
+    trained(nn.Adam, None, 1, eps=1e-8)
+
+
+@pytest.mark.parametrize(("protocol", "rounds"), [("plain", 0), ("additive", 1), ("replicated", 2)])
+def test_a_step_of_sgd_takes_one_truncation_for_all_parameters(protocol, rounds):
+    with he.Session(protocol, seed=1) as s:
+        module = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).share(s)
+        optimiser = nn.SGD(module.parameters(), lr=0.3, momentum=0.9)
+        for parameter in module.parameters():
+            parameter.gradient = Gradient(s.share(np.ones(parameter.shape)))
+        assert cost_of(s, optimiser.step).rounds == rounds
+        # The buffer takes another truncation of as many words, in the same rounds.
+        n, words = 26, {"plain": 0, "additive": 1, "replicated": 2}[protocol]
+        cost = cost_of(s, optimiser.step)
+        assert (cost.rounds, cost.bytes_sent) == (rounds, 2 * n * words * 8)
+
+
+@pytest.mark.parametrize("session_name", HOSTED)
+def test_combinations(session_name):
+    with open_session(session_name) as s:
+        x, y = s.share([1.0, -2.0]), s.share([0.5, 0.25]).with_frac_bits(s.frac_bits + 1)
+        sums = [
+            Combination(((x, 0.3), (y, -0.7)), s.frac_bits),
+            Combination(((x, 2.0), (y, 0.5), (np.array([1.0, 0.5]), 3.0)), s.frac_bits + 2),
+            Combination(((np.array([1.0, 0.5]), 3.0),), 4),
+            Combination(((x, 0.0),), s.frac_bits),
+        ]
+        first, second, third, zero = combined(sums, "test")
+        unit = 2.0**-s.frac_bits
+        assert np.abs(first.reveal() - [-0.05, -0.775]).max() <= 2.5 * unit
+        np.testing.assert_array_equal(second.reveal(), [5.25, -2.375])
+        np.testing.assert_array_equal(third, [3.0, 1.5])
+        np.testing.assert_array_equal(zero.reveal(), [0, 0])
+
+
+def test_schedules():
+    def rates(make, n=6, lr=0.5):
+        optimiser = nn.SGD([nn.Parameter(1.0)], lr=lr)
+        schedule, found = make(optimiser), []
+        for _ in range(n):
+            found.append(optimiser.lr)
+            schedule.step()
+        return found
+
+    assert rates(lambda o: nn.StepLR(o, 2, 0.5)) == [0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
+    assert rates(lambda o: nn.MultiStepLR(o, [1, 4], 0.5)) == [0.5, 0.25, 0.25, 0.25, 0.125, 0.125]
+    assert rates(lambda o: nn.ExponentialLR(o, 0.5), 3) == [0.5, 0.25, 0.125]
+    assert rates(lambda o: nn.LambdaLR(o, lambda epoch: 1 / (1 + epoch)), 3) == [0.5, 0.25, 0.5 / 3]
+    cosine = rates(lambda o: nn.CosineAnnealingLR(o, 4, eta_min=0.1))
+    expected = [0.1 + 0.2 * (1 + np.cos(np.pi * t / 4)) for t in range(6)]
+    np.testing.assert_allclose(cosine, expected, rtol=1e-12)
+
+
+def test_refusals():
+    w = nn.Parameter([1.0])
+    for kind in (nn.SGD, nn.Adam):
+        with pytest.raises(ValueError, match=r"lr must be in \(0, inf\), got 0"):
+            kind([w], lr=0)
+        with pytest.raises(ValueError, match="at least 1 parameter"):
+            kind([])
+        with pytest.raises(ValueError, match="one twice"):
+            kind([w, w])
+        with pytest.raises(TypeError, match="params must be Parameters"):
+            kind([np.ones(2)])
+        with pytest.raises(ValueError, match=r"weight_decay must be in \[0, inf\), got -1"):
+            kind([w], weight_decay=-1)
+    with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\), got 1"):
+        nn.SGD([w], momentum=1)
+    with pytest.raises(ValueError, match="nesterov needs momentum and no dampening"):
+        nn.SGD([w], nesterov=True)
+    with pytest.raises(ValueError, match=r"betas must be in \[0, 1\), got 1"):
+        nn.Adam([w], betas=(0.9, 1))
+    with pytest.raises(TypeError, match="optimizer must be an optimizer"):
+        nn.StepLR(w, 2)
+    with pytest.raises(ValueError, match="milestones must grow"):
+        nn.MultiStepLR(nn.SGD([w]), [3, 1])
