@@ -215,9 +215,17 @@ def test_bad_arguments():
         with pytest.raises(ValueError, match="exp: frac_bits must be in"):
             X.exp(60)
         with pytest.raises(ValueError, match="exp: frac_bits must be in"):
-            X.exp(high=100)
-        with pytest.raises(TypeError, match="high must be a finite number"):
-            X.exp(high=np.inf)
+            X.exp(high=40)
+        for high in (100, 42.3, -65, -1e300):
+            with pytest.raises(ValueError, match=r"exp: high must be in \[-64, 42.28\)"):
+                X.exp(high=high)
+        for high in (np.inf, np.nan, 10**400):
+            with pytest.raises(ValueError, match="exp: high"):
+                X.exp(high=high)
+        for high in ("10", None, 1j, True, [10.0], X):
+            with pytest.raises(TypeError) as caught:
+                X.exp(high=high)
+            assert isinstance(caught.value, he.errors.HeGpuError)
         with pytest.raises(TypeError, match="frac_bits must be an integer"):
             X.exp(1.5)
         for name in ("sigmoid", "tanh", "erf", "gelu", "silu", "softplus", "exp"):

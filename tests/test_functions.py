@@ -299,10 +299,13 @@ def test_counted_cost_equals_the_documented_one(name):
             words = stack(*shape)
             return cost_of(s, lambda: s.scheme.positive_part(words))
 
-        def below(*shape, ends=(0,)):
+        def below(*shape):
             words = stack(*shape)
-            ends = np.asarray(ends, words.dtype).reshape(len(ends), *(1,) * len(shape))
-            return cost_of(s, lambda: s.scheme.below(words, ends))
+            return cost_of(s, lambda: s.scheme.below(words, np.zeros(1, words.dtype)))
+
+        def steps(*shape, ends):
+            words = stack(*shape)
+            return cost_of(s, lambda: s.scheme.steps(words, ends, [range(len(ends) + 1)]))
 
         def beyond(*shape):
             words = stack(*shape)
@@ -317,7 +320,7 @@ def test_counted_cost_equals_the_documented_one(name):
         table = {
             "relu": (lambda: x.relu(), part),
             "abs": (lambda: abs(x), part),
-            "sign": (lambda: x.sign(), below(3, 4, ends=(0, 1))),
+            "sign": (lambda: x.sign(), steps(3, 4, ends=(0, 1))),
             "maximum": (lambda: he.maximum(x, y), part),
             "maximum public": (lambda: he.maximum(0.5, y), part),
             "minimum": (lambda: he.minimum(x, y), part),

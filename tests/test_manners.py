@@ -188,6 +188,16 @@ for dunder, ufunc_name in {
 Foreign.__module__ = "cupy"
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_of_numpy_is_no_factor(X):
+    """Its * is the matrix product, that of a tensor elementwise."""
+    matrix = np.matrix(np.eye(X.shape[-1]))
+    for call in (lambda: matrix * X, lambda: X * matrix, lambda: np.multiply(X, matrix)):
+        with pytest.raises(TypeError, match=r"numpy\.matrix; use @"):
+            call()
+    np.testing.assert_array_equal((X @ matrix).reveal(), X.reveal())
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_arrays_of_cupy_on_either_side(protocol):
     g = Foreign(y)

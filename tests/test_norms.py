@@ -282,6 +282,7 @@ def test_counted_cost_equals_the_documented_one(name):
             r"^norm: axis must be one or two, got \(0, 1, 2\)",
         ),
         (lambda X: X.norm(axis=()), r"^norm: axis must be one or two, got \(\)"),
+        (lambda X: X.norm(np.asarray([1, 2])), "^norm: ord must be one of"),
         (lambda X: X.norm(axis=2), r"^norm: axis must be in \[-2, 2\), got 2"),
         (lambda X: X[:, :0].norm(inf, 1), "at least 1 element expected"),
     ],

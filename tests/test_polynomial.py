@@ -105,9 +105,19 @@ def test_bad_arguments():
         ((sigmoid, (-8, 8)), {"max_error": 1e-3, "basis": "taylor"}, "chebyshev"),
         ((np.abs, (-1, 1), 3), {"basis": "taylor"}, "derivatives"),
     ]
-    for arguments, named, message in refused:
+    for arguments, named, message in [
+        *refused,
+        ((np.sin, (0, 5e-324), 3), {}, "width"),
+        ((np.sin, (-1.7e308, 1.7e308), 3), {}, "width"),
+        ((np.sin, (0, 1)), {"max_error": [1e-3]}, "max_error"),
+    ]:
         with pytest.raises(ValueError, match=message):
             approximate(*arguments, **named)
+    for max_error in ("1e-3", 1j):
+        with pytest.raises(TypeError, match="max_error"):
+            approximate(np.sin, (0, 1), max_error=max_error)
+    with pytest.raises(TypeError, match="must be a function"):
+        approximate(None, (0, 1), 3)
     with pytest.raises(TypeError, match="real numbers"):
         approximate(lambda x: x + 1j, (0, 1), 3)
     with pytest.raises(TypeError, match="integer"):
@@ -231,15 +241,15 @@ def test_arguments_of_any_fraction_bits_keep_the_error_of_the_result(protocol, r
             reach = most / 2.0**bits  # the interval may be wider than the encoding
             x = np.clip(np.linspace(-8, 8, 61), -reach, reach)
             words = np.clip(np.rint(np.ldexp(x, bits)), -(2.0**53), 2.0**53)
-            words = np.append(words.astype(np.int64) if bits < 49 else np.int64(x * 2.0**bits), most)
-            X = of_integers(s, np.clip(words, -most >> max(0, f - bits), most >> max(0, f - bits)),
-                            bits)  # fmt: skip
+            words, top = np.append(words.astype(np.int64), most), most >> max(0, f - bits)
+            X = of_integers(s, np.clip(words, -top, top), bits)
             inside = np.clip(X.reveal(), -6.5, 7.25)
             bound = fit.error(f, s.modulus, max(bits, f))
             assert bound - fit.approximation_error < 3.1 * 2.0**-f, bits
             assert np.abs(fit(X).reveal() - sigmoid(inside)).max() <= bound, bits
             near = X.clip(-6, 7) if 7 * 2**bits < most else X
-            assert cost_of(s, lambda near=near: fit.evaluate(near)) == fit.cost(s, 62, near.frac_bits)
+            cost = fit.cost(s, 62, near.frac_bits)
+            assert cost_of(s, lambda near=near: fit.evaluate(near)) == cost
 
 
 def test_beyond_ends_between_two_encodings_the_last_one_inside_counts(session):

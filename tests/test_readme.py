@@ -21,7 +21,7 @@ def python_blocks(document: str) -> list[tuple[int, str]]:
 
 BLOCKS = [
     pytest.param(document, line, source, id=f"{document}:{line}")
-    for document in ("README.md", "docs/numpy.md", "docs/functions.md")
+    for document in ("README.md", "docs/numpy.md", "docs/functions.md", "docs/training.md")
     for line, source in python_blocks(document)
 ]
 

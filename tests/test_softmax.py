@@ -331,9 +331,8 @@ def test_counted_cost_equals_the_documented_one(name, n):
             return total(truncation(size), he.Cost(1, word * opened * others, 0))
 
         def thresholds():
-            ends = np.asarray(ranges.ends, np.int64).reshape(-1, 1, 1)
-            words = s.backend.asarray(ends.astype(X._stack.dtype))
-            s.scheme.below(X[:, :1].transpose()._stack, words)
+            values = [[0] * (len(ranges.ends) + 1)] * 2
+            s.scheme.steps(X[:, :1].transpose()._stack, ranges.ends, values)
 
         positive = cost_of(s, lambda: s.scheme.positive_part(X.transpose()._stack))
         largest = cost_of(s, lambda: X.max(axis=1))

@@ -201,7 +201,7 @@ class Additive(Scheme):
                 handles = [(x.handle, y.handle) for x, y in pairs]
                 z, low, top = self._dealer.sum_of_products(handles, each.drop)
                 if each.added is not None:
-                    z = backend.add(z, each.added, modulus, out=each.added)
+                    z = backend.add(z, each.added, modulus, out=z)
                 for index, (left, right) in enumerate(pairs):
                     kept = left.opened, right.stack, left.mask, right.opened
                     words = (v.words for v in kept)
@@ -261,9 +261,7 @@ class Additive(Scheme):
         """
         return self._comparison.below(x, thresholds)
 
-    def steps(
-        self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]
-    ) -> Array:
+    def steps(self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]) -> Array:
         """Return shares of public step functions of x; see `Scheme.steps`.
 
         Cost: as `below` with these thresholds, however many functions there are; memory for the

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from he_gpu.backend import Array, Backend
 from he_gpu.mpc.bit_dealer import BitDealer, BitMask
 from he_gpu.mpc.carry_plan import carry_plan
-from he_gpu.mpc.scheme import check_steps, one_by_one
+from he_gpu.mpc.scheme import one_by_one, public_words, step_weights
 
 
 class Exchange(Protocol):
@@ -78,9 +77,7 @@ class Comparison:
         bits = self._signs(opened, self._rows(thresholds, shape), mask)
         return self._to_words(bits, n).reshape(len(x), count, *shape)
 
-    def steps(
-        self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]
-    ) -> Array:
+    def steps(self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]) -> Array:
         """Return shares of public step functions; see `Scheme.steps`.
 
         With the bits [x < t] as m ^ v, for dealt bits m and opened v, a function is a weighted sum
@@ -94,17 +91,14 @@ class Comparison:
         Returns:
             (parties, n_functions, *shape).
         """
-        check_steps(thresholds, values)
-        shape, dtype, count = x.shape[1:], x.dtype, len(values)
+        public = step_weights(thresholds, values)
+        weights, constants = (public_words(integers, self._modulus) for integers in public)
+        shape, count = x.shape[1:], len(values)
         n = math.prod(shape)
         if n == 0 or count == 0:
-            return self._backend.xp.zeros((len(x), count, *shape), dtype)
-        # x < t holds for every t above x, and the differences of their values add up.
-        steps = [[value - above for value, above in pairwise(each)] for each in values]
-        weights = self._public(steps, dtype)
-        constants = self._public([each[-1] for each in values], dtype)
+            return self._backend.xp.zeros((len(x), count, *shape), x.dtype)
         opened, mask = self._open(x.reshape(len(x), n), negated=False)
-        bits = self._signs(opened, self._public(thresholds, dtype)[:, None], mask)
+        bits = self._signs(opened, public_words(thresholds, self._modulus)[:, None], mask)
         dealt = self._dealer.step_bits(len(thresholds), n)
         partial = self._backend.xor_open(bits, dealt.planes)
         flips = self._channel.exchange([partial], BITS)[0]
@@ -112,10 +106,6 @@ class Comparison:
             flips, dealt.total, dealt.streams, weights, constants, n, self._hosted
         )
         return sums.reshape(len(x), count, *shape)
-
-    def _public(self, integers: Any, dtype: Any) -> Array:
-        """Return integers of any size as words on the host."""
-        return (np.asarray(integers, object) % self._modulus).astype(dtype)
 
     def is_zero(self, x: Array) -> Array:
         """Return shares of the integers 1 where x = 0 and 0 elsewhere; (parties, *shape) both."""

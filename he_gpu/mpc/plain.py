@@ -16,7 +16,7 @@ from he_gpu.backend import Array, Backend, Convolution, convolve_reals
 from he_gpu.channel import Cost
 from he_gpu.errors import RangeError
 from he_gpu.mpc.operation import multiply
-from he_gpu.mpc.scheme import Operation, Scheme, check_steps, one_by_one
+from he_gpu.mpc.scheme import Operation, Scheme, one_by_one, public_words, step_weights
 from he_gpu.mpc.sums import SumOfProducts
 from he_gpu.ring.fixedpoint import decode, word_bits
 
@@ -107,19 +107,16 @@ class Plain(Scheme):
         self._difference(x[:, None], thresholds)
         return (x[:, None].view(signed) < thresholds.view(signed)).astype(x.dtype)
 
-    def steps(
-        self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]
-    ) -> Array:
+    def steps(self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]) -> Array:
         """Return public step functions of x, or raise RangeError as `below`."""
-        check_steps(thresholds, values)
+        step_weights(thresholds, values)  # refuses what they cannot be
         xp, signed = self.backend.xp, np.dtype(f"i{x.dtype.itemsize}")
         ends = np.asarray(thresholds, signed)
         for end in ends[[0, -1]]:
             self._difference(x, self.backend.asarray(np.asarray(end).view(x.dtype)))
-        words = [[value % self.modulus for value in each] for each in values]
-        table = self.backend.asarray(np.asarray(words, x.dtype).reshape(len(values), -1))
+        words = public_words(values, self.modulus).reshape(len(values), -1)
         where = xp.searchsorted(self.backend.asarray(ends), x[0].view(signed), side="right")
-        return xp.take(table, where, axis=1)[None]
+        return xp.take(self.backend.asarray(words), where, axis=1)[None]
 
     def is_zero(self, x: Array) -> Array:
         """Return 1 where x = 0 and 0 elsewhere."""

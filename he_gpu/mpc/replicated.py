@@ -18,7 +18,7 @@ from he_gpu.channel import Cost, LocalChannel, PairChannel
 from he_gpu.mpc.additive import Additive
 from he_gpu.mpc.operation import multiply_pair, product_shape
 from he_gpu.mpc.pairwise import DEALER, Pairwise, TruncationMasks
-from he_gpu.mpc.scheme import Operation, Scheme
+from he_gpu.mpc.scheme import Operation, Scheme, public_words, step_weights
 from he_gpu.mpc.sums import SumOfProducts
 from he_gpu.ring import KeyRing
 
@@ -232,15 +232,22 @@ class Replicated(Scheme):
         shape = (len(thresholds), *x.shape[1:])
         return self._by_pair(lambda words: self._pair.below(words, thresholds), x, shape)
 
-    def steps(
-        self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]
-    ) -> Array:
+    def steps(self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]) -> Array:
         """Return shares of public step functions of x; see `Scheme.steps`.
 
-        Cost: as `below` with these thresholds, but in the last round a word of each function in
-            place of one of each threshold.
+        Cost: as `below` with these thresholds, but where there are fewer functions, a word of each
+            of these in the last round.
         Error, Leaks: as `below`.
         """
+        if len(values) > len(thresholds):
+            weights, constants = step_weights(thresholds, values)
+            ends = public_words(thresholds, self.modulus)
+            bits = self.below(x, ends.reshape(-1, *(1,) * (x.ndim - 1)))
+            each = [bits[:, index] for index in range(len(thresholds))]
+            parts = [self.weighted_sum(each, row) for row in weights]
+            words = [self.backend.asarray(word) for word in public_words(constants, self.modulus)]
+            both = zip(parts, words, strict=True)
+            return self.backend.xp.stack([self.add_public(*pair) for pair in both], axis=1)
         shape = (len(values), *x.shape[1:])
         return self._by_pair(lambda words: self._pair.steps(words, thresholds, values), x, shape)
 

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from he_gpu.backend import Array, Backend, Convolution
+import numpy as np
+
+from he_gpu.backend import Array, Backend, Convolution, word_dtype
 from he_gpu.channel import Cost
 from he_gpu.errors import ArgumentValueError
 
@@ -82,9 +84,7 @@ class Scheme(ABC):
         """
 
     @abstractmethod
-    def steps(
-        self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]
-    ) -> Array:
+    def steps(self, x: Array, thresholds: Sequence[int], values: Sequence[Sequence[int]]) -> Array:
         """Return stacks of public step functions of x.
 
         Args:
@@ -176,8 +176,16 @@ class Scheme(ABC):
         return self.backend.xp.cumsum(x, axis=axis, dtype=x.dtype)
 
 
-def check_steps(thresholds: Sequence[int], values: Sequence[Sequence[int]]) -> None:
-    """Refuse what `Scheme.steps` cannot take. Raises: see there."""
+def step_weights(
+    thresholds: Sequence[int], values: Sequence[Sequence[int]]
+) -> tuple[list[list[int]], list[int]]:
+    """Return step functions as weights of the bits [x < t] and constants.
+
+    x < t holds for every t above x, and the differences of their values add up.
+
+    Raises:
+        ArgumentValueError: see `Scheme.steps`.
+    """
     if not thresholds or any(a >= b for a, b in pairwise(thresholds)):
         raise ArgumentValueError(f"steps: thresholds must rise, got {list(thresholds)}")
     for each in values:
@@ -186,6 +194,13 @@ def check_steps(thresholds: Sequence[int], values: Sequence[Sequence[int]]) -> N
                 f"steps: values must have {len(thresholds) + 1} for {len(thresholds)} thresholds, "
                 f"got {len(each)}"
             )
+    weights = [[value - above for value, above in pairwise(each)] for each in values]
+    return weights, [each[-1] for each in values]
+
+
+def public_words(integers: Any, modulus: int) -> Array:
+    """Return public integers of any size as words on the host."""
+    return (np.asarray(integers, object) % modulus).astype(word_dtype(modulus))
 
 
 def one_by_one(thresholds: Array, ndim: int) -> Array:

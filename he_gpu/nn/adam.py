@@ -24,10 +24,10 @@ from he_gpu.nn.tape import Gradient
 from he_gpu.nn.values import Value, is_secret, session_of
 from he_gpu.session import Session
 
-GRADIENT, FIRST, SECOND, INVERSE = 26, 32, 36, 20
+GRADIENT, FIRST, SECOND, INVERSE = 26, 32, 40, 20
 """Fraction bits of gradients, of their mean, of the mean of their squares, and of 1 / root."""
-SIGNIFICANT = 16
-"""Bits of weights of squares, which leave more for the squares themselves."""
+SIGNIFICANT = 12
+"""Bits of the weight of a square, which leave more for the square itself."""
 LEAST_EPS = 2.0 ** -(SECOND // 2)
 
 
@@ -42,15 +42,18 @@ class _State(NamedTuple):
 class Adam(Optimizer):
     """Gradients divided by the root of their mean square; PyTorch's arguments.
 
-    With g the gradient plus weight_decay w: m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g**2,
-    and w <- w - lr (m / (1 - b1**t)) / sqrt(v / (1 - b2**t) + eps**2). PyTorch adds eps to the
-    root instead: that is the same where one of them is small beside the other.
+    With g the gradient plus weight_decay w, m and v are the means of g and g**2 with weights that
+    fall by b1 and b2 from step to step and add up to 1: m <- m + c (g - m) for c = (1 - b1) / (1 -
+    b1**t), and v likewise, which are the corrected moments of the paper; corrected as they are
+    kept, they need no bits that a later division by 1 - b2**t would blow up. Then w <- w - lr m /
+    sqrt(v + eps**2). PyTorch adds eps to the root instead: that is the same where one of them is
+    small beside the other.
 
     Args:
         params: as `Module.parameters` returns them.
         lr: learning rate, > 0.
         betas: b1 and b2, in [0, 1).
-        eps: at least 2**-18 (3.8e-06) for secret parameters, because v has 36 fraction bits.
+        eps: at least 2**-20 (9.5e-07) for secret parameters, because v has 40 fraction bits.
         weight_decay: at least 0.
 
     Raises:
@@ -59,7 +62,7 @@ class Adam(Optimizer):
 
     Range: gradients below 32, public factors included; before them below 2**18 by default.
     Error: one unit of a weight's 2**-frac_bits, and 1e-5 of a step; gradients count in units of
-        2**-26, m of 2**-32 and v of 2**-36. Without gradient a parameter stays where it is, exactly
+        2**-26, m of 2**-32 and v of 2**-40. Without gradient a parameter stays where it is, exactly
         but for one unit.
     Cost: for all parameters together a square, an `rsqrt`, a product and two truncations one after
         another.
@@ -107,25 +110,20 @@ class Adam(Optimizer):
             decay = [(parameter.value, self.weight_decay)] if self.weight_decay else []
             sums.append(Combination(((gradient.value, gradient.factor), *decay), GRADIENT))
         g = _joined(combined(sums, "Adam"))
-        m, v = (self._moments(group, which, g) for which in (0, 1))
+        m, v = (self._moments(group, which) for which in (0, 1))
         square = g._product("mul", g, SECOND) if is_secret(g) else g * g
         b1, b2 = self.betas
-        rest, rate = 1 - b2**t, self.lr / (1 - b1**t)
-        first = ((g, 1 - b1),) if m is None else ((m, b1), (g, 1 - b1))
-        # v <- v + (1 - b2)(g**2 - v), so that rounding 1 - b2 moves no other weight.
-        away = square if v is None else square - v
-        old = () if v is None else ((v, 1 / rest),)
-        m, gain, corrected, scaled = combined(
-            [
-                Combination(first, FIRST),
-                Combination(((away, 1 - b2),), SECOND, SIGNIFICANT),
-                Combination((*old, (away, (1 - b2) / rest)), SECOND, SIGNIFICANT),
-                Combination(tuple((x, weight * rate) for x, weight in first), FIRST),
-            ],
-            "Adam",
-        )
-        v = gain if v is None else v + gain
-        spread = corrected + self.eps**2
+        new1, new2 = (1 - b1) / (1 - b1**t), (1 - b2) / (1 - b2**t)
+        first = ((g, 1.0),) if m is None else ((m, 1 - new1), (g, new1))
+        sums = [
+            Combination(first, FIRST),
+            Combination(tuple((x, weight * self.lr) for x, weight in first), FIRST),
+        ]
+        if v is not None:  # rounding the weight of a difference from v moves v nowhere else
+            sums.append(Combination(((square - v, new2),), SECOND, SIGNIFICANT))
+        m, scaled, *gain = combined(sums, "Adam")
+        v = square if v is None else v + gain[0]
+        spread = v + self.eps**2
         if is_secret(spread):
             change = scaled._product("mul", spread.rsqrt(INVERSE), weight_bits(spread.session))
         else:
@@ -148,9 +146,7 @@ class Adam(Optimizer):
                 f"unit of the mean square, got {self.eps:g}"
             )
 
-    def _moments(
-        self, group: list[tuple[int, Parameter, Gradient]], which: int, g: Value
-    ) -> Value | None:
+    def _moments(self, group: list[tuple[int, Parameter, Gradient]], which: int) -> Value | None:
         """Return a moment of all parameters of a group, or None before the first step."""
         known = [self._states[index][which] for index, _, _ in group if index in self._states]
         return _joined(known) if known else None

@@ -90,6 +90,8 @@ class Arithmetic(Selection):
         self.session.check_open("mul")
         if isinstance(other, Arithmetic):
             return self._product("mul", other, None)
+        if isinstance(other, np.matrix):  # of which * is the matrix product
+            raise ArgumentTypeError("mul: operand is a numpy.matrix; use @, or an ndarray of it")
         factor = self._factor(other, "mul")
         x, public = self._broadcast(factor.mantissa, "mul")
         product_bits = self.frac_bits + factor.shift

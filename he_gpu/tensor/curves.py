@@ -17,7 +17,7 @@ from he_gpu.backend import Array
 from he_gpu.channel import Cost
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.mpc.sums import Operand, SumOfProducts
-from he_gpu.ring.fixedpoint import word_bits
+from he_gpu.ring.fixedpoint import as_reals, word_bits
 from he_gpu.tensor.arithmetic import Arithmetic
 from he_gpu.tensor.layout import check_integer
 from he_gpu.tensor.polynomial import Polynomial, approximate, limited
@@ -140,7 +140,9 @@ class Curves(Arithmetic):
                 precise.
 
         Raises:
-            ValueError: exp(high) with frac_bits does not fit: more than k - 4 bits altogether.
+            ValueError: exp(high) with frac_bits does not fit: more than k - 4 bits altogether; a
+                high that is not finite.
+            TypeError: a high that is no number.
 
         Range: |x| < 2**(k - 2 - frac_bits), for the larger frac_bits of x and the session.
         Error: `Exponential.error` of `exponential`: a unit of 2**-frac_bits, and relative to the
@@ -156,8 +158,8 @@ class Curves(Arithmetic):
         session.check_open("exp")
         out = session.frac_bits if frac_bits is None else frac_bits
         check_integer(out, "exp: frac_bits")
-        if isinstance(high, str | bool) or np.ndim(high) or not math.isfinite(high):
-            raise ArgumentTypeError(f"exp: high must be a finite number, got {high!r}")
+        if isinstance(high, bool) or as_reals(high, "exp", "high").ndim:
+            raise ArgumentTypeError(f"exp: high must be a number, got {high!r}")
         steps = exponential(int(out), session.modulus, float(high))
         x, _ = limited(self, steps.polynomial.interval)
         return type(self)(session, steps.evaluate(x), int(out))
@@ -282,6 +284,11 @@ def exponential(frac_bits: int, modulus: int, high: float = 10.0) -> Exponential
     """Return the cheapest way to exp, see `Curves.exp`, for results of some fraction bits."""
     k = word_bits(modulus)
     bits = k // 2 - 1
+    most = (2 * bits - 1) * math.log(2)
+    if not -k <= high < most:
+        raise ArgumentValueError(
+            f"exp: high must be in [{-k}, {most:.2f}) modulo 2**{k}, got {high:g}"
+        )
     exponent = math.floor(high / math.log(2)) + 1
     top = exponent * math.log(2)
     if top - high < 0.01:  # squares must stay below 2**(k - 2)

@@ -60,11 +60,11 @@ class Magnitudes(Arithmetic):
     Rounds, and bytes per element of arrays of whole 64s that each party sends; modulo 2^64:
 
         function         "additive", two parties    "replicated"
-        log, log1p       19    229                  20    365
-        sqrt             21    229                  22    349
-        rsqrt            21    253                  22    381
-        reciprocal       21    293.25               22    549.25
-        x / y            23    341.25               24    581.25
+        log, log1p       19    229                  20    261
+        sqrt             21    229                  22    245
+        rsqrt            21    253                  22    277
+        reciprocal       21    293.25               22    317.25
+        x / y            23    341.25               24    357.25
 
     Range: |x| < 2**(k - 2 - frac_bits), the whole encoding.
     Cost: the scheme's `steps` for the thresholds, 16 or 32 of both signs; its `sums_of_products`

@@ -157,12 +157,13 @@ class Norms(Linear):
         axes = self._axes(range(self.ndim) if axis is None else axis, "norm")
         if axis is not None and len(axes) not in (1, 2):
             raise ArgumentValueError(f"norm: axis must be one or two, got {axis}")
-        if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
+        roots: tuple[Any, Any] = (None, 2 if len(axes) == 1 else "fro")
+        if not np.ndim(ord) and ord in roots:
             return self._root(axes, keepdims, frac_bits)
         if frac_bits is not None:
             raise ArgumentTypeError(f"norm: frac_bits is for roots, got ord {ord!r}")
         orders = (0, 1, inf, -inf) if len(axes) == 1 else (1, -1, inf, -inf)
-        if ord not in orders:
+        if np.ndim(ord) or ord not in orders:
             kinds = "2, " if len(axes) == 1 else "'fro', "
             raise ArgumentValueError(
                 f"norm: ord must be one of {kinds}{', '.join(map(str, orders))} over {len(axes)} "

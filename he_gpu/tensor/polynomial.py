@@ -50,7 +50,7 @@ def approximate(
     Raises:
         ValueError: neither or both of degree and max_error, an empty interval, f not finite on
             it, a max_error that no degree meets, no derivatives found, another basis.
-        TypeError: f gives no real numbers.
+        TypeError: f is no function or gives no real numbers.
 
     >>> import numpy as np
     >>> import he_gpu as he
@@ -62,6 +62,8 @@ def approximate(
     >>> bool(np.abs(y - np.exp([0.0, -1.0, -9.0])).max() < bump.error())
     True
     """
+    if not callable(f):
+        raise ArgumentTypeError(f"approximate: f must be a function, got {type(f).__name__}")
     low, high = _interval(interval)
     if basis not in BASES:
         raise ArgumentValueError(f"approximate: basis must be one of {BASES}, got {basis!r}")
@@ -77,8 +79,11 @@ def approximate(
             raise ArgumentValueError(
                 f"approximate: degree must be in [0, {most}] for {basis}, got {degree}"
             )
-    elif not float(max_error or 0) > 0:
-        raise ArgumentValueError(f"approximate: max_error must be above 0, got {max_error}")
+    else:
+        allowed = as_reals(max_error, "approximate", "max_error")
+        if allowed.ndim or not allowed > 0:
+            raise ArgumentValueError(f"approximate: max_error must be above 0, got {max_error}")
+        max_error = float(allowed)
     fit = getattr(fitting, basis)(f, low, high, degree, max_error)
     return Polynomial(fit, (low, high), basis)
 
@@ -288,4 +293,9 @@ def _interval(interval: Any) -> tuple[float, float]:
         raise ArgumentValueError(
             f"approximate: interval must be two ends, low < high, got {interval!r}"
         )
-    return float(ends[0]), float(ends[1])
+    low, high = float(ends[0]), float(ends[1])
+    if not 0 < (high - low) / 2 < np.inf:
+        raise ArgumentValueError(
+            f"approximate: half of the interval's width must be a float64, got {interval!r}"
+        )
+    return low, high

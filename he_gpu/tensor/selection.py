@@ -14,7 +14,7 @@ from he_gpu.backend import Array
 from he_gpu.errors import ArgumentValueError
 from he_gpu.ring.fixedpoint import as_reals
 from he_gpu.tensor.layout import check_integer
-from he_gpu.tensor.ordering import Ordering, below, difference
+from he_gpu.tensor.ordering import Ordering, difference
 from he_gpu.tensor.tournament import extreme, first_extreme, sorted_along, windows
 
 Self = TypeVar("Self", bound="Selection")

@@ -51,17 +51,29 @@ def test_small_arrays_and_other_types(blocks):
     assert memory.empty((LARGE - 1,), np.uint64).base is None
 
 
+def test_nearly_equal_sizes_share_a_block(blocks):
+    """Each power of two has four sizes; up to a quarter of a block stays unused."""
+    for n, whole in ((4, 4), (4.001, 5), (4.9, 5), (5, 5), (5.1, 6), (7.2, 8), (8, 8), (8.1, 10)):
+        array = memory.empty((int(n * LARGE),), np.uint64)
+        array[...] = 1
+        assert array.size == int(n * LARGE)
+        del array
+        gc.collect()
+        assert 8 * whole * LARGE in kept(blocks)
+    assert all(found == 1 for found in kept(blocks).values())
+
+
 def test_old_sizes_make_room_for_new_ones(blocks, monkeypatch):
-    monkeypatch.setattr(memory, "LARGEST_SUM", 40 * LARGE)
-    for n in (LARGE, LARGE + 1, LARGE + 2, LARGE + 3, LARGE + 4):
-        memory.empty((n,), np.uint64)
+    monkeypatch.setattr(memory, "LARGEST_SUM", 200 * LARGE)
+    for n in (4, 5, 6, 7, 8):
+        memory.empty((n * LARGE,), np.uint64)
     gc.collect()
-    assert sum(size * n for size, n in kept(blocks).items()) <= 40 * LARGE
-    assert 8 * (LARGE + 4) in kept(blocks)
-    assert 8 * LARGE not in kept(blocks)
-    memory.empty((6 * LARGE,), np.uint64)  # more than may be kept at all
+    assert sum(size * n for size, n in kept(blocks).items()) <= 200 * LARGE
+    assert 8 * 8 * LARGE in kept(blocks)
+    assert 8 * 4 * LARGE not in kept(blocks)
+    memory.empty((28 * LARGE,), np.uint64)  # more than may be kept at all
     gc.collect()
-    assert 48 * LARGE not in kept(blocks)
+    assert 8 * 28 * LARGE not in kept(blocks)
 
 
 def test_what_cannot_be_had_leaves_nothing_behind(blocks):

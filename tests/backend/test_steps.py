@@ -19,7 +19,9 @@ def uint64s(rng, *shape):
 
 
 def streams(n_parties):
-    return [sharing.Stream(bytes([p + 1] * 32), bytes([p, *range(11)])) for p in range(1, n_parties)]
+    return [
+        sharing.Stream(bytes([p + 1] * 32), bytes([p, *range(11)])) for p in range(1, n_parties)
+    ]
 
 
 def operands(rng, n, rows, sets, modulus, n_parties):
@@ -128,7 +130,7 @@ def test_device_refuses(kernel_device):
 
     match = r"opened must have shape \(3, 2\), got \(2, 2\)"
     refuses(ArgumentValueError, match, opened[:2], bits, keys, weights, constants, n)
-    refuses(ArgumentValueError, "bits must have", opened, bits, keys, weights[:, :1], constants, n)
+    refuses(ArgumentValueError, "bits must have", opened, bits[:2], keys, weights, constants, n)
     match = "weights must have shape"
     refuses(ArgumentValueError, match, opened, bits, keys, weights, constants[:1], n)
     refuses(ArgumentValueError, match, opened, bits, keys, weights[0], constants, n)

@@ -36,8 +36,8 @@ from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
 from he_gpu.backend.device import replicated as device_replicated
 from he_gpu.backend.device import sharing as device_sharing
-from he_gpu.backend.device import steps as device_steps
 from he_gpu.backend.device import splits
+from he_gpu.backend.device import steps as device_steps
 from he_gpu.backend.device.matmul_limb import limb_kernel
 from tests.backend.ring_words import WRAPPING, assert_same, some_words
 

@@ -1,5 +1,7 @@
 """Comparison is exact: every pair of edge values, a million random pairs, for every scheme."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -152,6 +154,75 @@ def test_thresholds_that_share_nodes_on_devices(device):
         assert (scheme.backend.to_numpy(bits) == (values < ends)).all()
 
 
+def some_steps(modulus):
+    """Thresholds, and functions whose integers are small, negative, wide, equal and many."""
+    k = modulus.bit_length() - 1
+    rng = np.random.default_rng(16)
+    yield (0, 1), [(-1, 0, 1)]
+    yield (5,), [(2 ** (k - 3), -(2 ** (k - 3))), (7, 7), (0, 0)]
+    powers = [2 ** (2 * j) for j in range(k // 2 - 1)]
+    both = sorted({1 - p for p in powers} | set(powers))
+    for thresholds in (powers, both):
+        yield thresholds, rng.integers(-(2**20), 2**20, (4, len(thresholds) + 1)).tolist()
+
+
+@rings
+@schemes
+def test_step_functions(kind, modulus):
+    """Equal to the values of the intervals, for the rounds and bytes of the comparison alone."""
+    word, signed = WORDS[modulus]
+    scheme = make(kind, modulus)
+    plain = Plain(scheme.backend, modulus)
+    for thresholds, values in some_steps(modulus):
+        x = near(thresholds, modulus)
+        words, count = scheme.share(x.view(word), 0), len(values)
+        before = scheme.cost
+        stack = scheme.steps(words, thresholds, values)
+        cost = scheme.cost - before
+        assert stack.shape == (len(words), count, x.size)
+        where = [sum(t <= v for t in thresholds) for v in x.tolist()]
+        expected = np.array([[each[i] for i in where] for each in values]).astype(signed)
+        assert (scheme.open(stack).view(signed) == expected).all()
+        ours = plain.steps(x.view(word)[None], thresholds, values)[0]
+        assert (ours.view(signed) == expected).all()
+        before = scheme.cost
+        scheme.below(words, np.asarray(thresholds, signed).view(word)[:, None])
+        other = scheme.cost - before
+        spared = max(0, len(thresholds) - count) * x.nbytes if kind == "replicated" else 0
+        assert cost == replace(other, bytes_sent=other.bytes_sent - spared)
+
+
+def test_step_functions_of_more_than_a_block(device):
+    thresholds, values = (-5, 0, 70), [(1, 2, 3, 4), (0, -9, 2**50, 0)]
+    x = np.arange(-100, 100).repeat(83 if device == "emulator" else 831)
+    for kind in ("additive 3", "replicated"):
+        scheme = make(kind, 2**64, get_backend(device).name)
+        words = scheme.share(scheme.backend.asarray(x.view(np.uint64)), 0)
+        opened = scheme.backend.to_numpy(scheme.open(scheme.steps(words, thresholds, values)))
+        expected = np.asarray(values)[:, np.searchsorted(thresholds, x, side="right")]
+        assert (opened.view(np.int64) == expected).all()
+
+
+@pytest.mark.parametrize("kind", ["plain", "additive 2", "replicated"])
+def test_refused_step_functions(kind):
+    scheme = Plain(get_backend("cpu"), 2**64) if kind == "plain" else make(kind, 2**64)
+    x = scheme.share(np.zeros(3, np.uint64), 0)
+    for thresholds in ((), (1, 1), (2, 1)):
+        with pytest.raises(ValueError, match="steps: thresholds must rise"):
+            scheme.steps(x, thresholds, [(0,) * (len(thresholds) + 1)])
+    with pytest.raises(ValueError, match="steps: values must have 3 for 2 thresholds, got 2"):
+        scheme.steps(x, (1, 2), [(0, 1, 2), (0, 1)])
+
+
+def test_plain_refuses_steps_beyond_the_word():
+    plain = Plain(get_backend("cpu"), 2**64)
+    x = np.asarray([[-(2**62)]]).view(np.uint64)
+    for thresholds in ((2**62 + 1,), (0, 2**62 + 1)):
+        with pytest.raises(RangeError, match=r"compare: differences must stay below 2\*\*63"):
+            plain.steps(x, thresholds, [range(len(thresholds) + 1)])
+    assert plain.steps(x, (0, 2**62), [(7, 8, 9)]) == 7
+
+
 def test_nodes_of_plans():
     """Equal thresholds cost nothing, powers of two little, and none more than a tree of its own."""
     for k in (64, 32):
@@ -234,6 +305,12 @@ def test_squares_take_one_mask(modulus, shape, device):
     assert costs[0].dealer_bytes == costs[1].dealer_bytes
 
 
+def steps_of(values):
+    """Two step functions that tell large values from small ones."""
+    small = (values >= -1) & (values < 1)
+    return np.stack([np.where(small, 0, np.where(values < 0, 3, -3)), small])
+
+
 @rings
 @schemes
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (65,), (2, 3, 5)])
@@ -249,6 +326,8 @@ def test_shapes(kind, modulus, shape, device):
     ends = (np.asarray(signed(end)).view(word) for end in (-1, 0))
     for stack, expected in (
         (scheme.below(x, thresholds), np.stack([values < 0] * 2)),
+        (scheme.steps(x, (-1, 1), [(3, 0, -3), (0, 1, 0)]), steps_of(values)),
+        (scheme.steps(x, (0,), []), np.zeros((0, *shape))),
         (scheme.is_zero(x), values == 0),
         (scheme.positive_part(x), np.maximum(values, 0)),
         (scheme.beyond(x, *ends), np.stack([values == -2, np.maximum(values, 0)])),

@@ -66,6 +66,7 @@ STEPS = {
     "positive_part": lambda s, x, y: s.positive_part(x),
     "below, sharing nodes": lambda s, x, y: s.below(x, powers(x.dtype)),
     "below, element by element": lambda s, x, y: s.below(x, np.arange(N, dtype=x.dtype)[None]),
+    "steps": lambda s, x, y: s.steps(x, [16**j for j in range(1, 7)], [range(7), (5,) * 7]),
     "beyond": lambda s, x, y: s.beyond(x, *(np.asarray(x.dtype.type(end)) for end in (3, 5000))),
     "square": lambda s, x, y: s.product("mul", x, x, 9),
 }
@@ -255,6 +256,7 @@ def test_counted_costs_are_the_documented_ones(modulus, n):
         each = n * word + 8 * width * (3 * several + 6)
         dealt = 8 * width * (3 * k // 2 + 2 * several) + 6 * n * word
         assert found == type(found)(rounds, each * (parties - 1), dealt)
+        assert cost(scheme, "steps", x, [16**j for j in range(1, 7)], [range(7)] * 9) == found
         found = cost(scheme, "beyond", x, low, thresholds[1, 0])
         each = n * word + 8 * width * 2 * (3 * k // 2 - 2)
         dealt = 8 * width * (3 * k // 2 + 2 * (k - 2)) + 4 * n * word
@@ -290,6 +292,9 @@ def test_counted_costs_are_the_documented_ones(modulus, n):
     pair = n * word + 8 * width * (3 * nodes + 3)
     expected = (rounds + 1, [pair + 3 * n * word] * 2 + [0])
     assert sent(lambda: scheme.below(x, thresholds)) == expected
+    expected = (rounds + 1, [pair + 2 * n * word] * 2 + [0])
+    ends = [int(end) for end in thresholds[:, 0]]
+    assert sent(lambda: scheme.steps(x, ends, [range(4)] * 2)) == expected
     pair = n * word + 8 * width * 2 * (3 * k // 2 - 2)
     expected = (rounds + 1, [pair + 2 * n * word] * 2 + [0])
     assert sent(lambda: scheme.beyond(x, low, thresholds[1, 0])) == expected

@@ -128,6 +128,7 @@ def program(scheme, modulus):
         y, np.asarray([[16], [256], [4096], [-256]], signed).view(word)
     )
     stacks["one each"] = scheme.below(y, public[None])
+    stacks["steps"] = scheme.steps(y, (-256, 16, 256, 4096), [(5, -4, 3, -2, 1), range(5)])
     for step in range(6):  # in bulk
         scheme.expect(6 - step)
         stacks[f"bulk {step}"] = scheme.product("matmul", masked, z, 5)
@@ -158,6 +159,9 @@ def program(scheme, modulus):
     ends = np.asarray([16, 256, 4096, -256])[:, None, None]
     assert (np.asarray(opened["several"]) == (b < ends)).all()
     assert (np.asarray(opened["one each"]) == (b < [5, 6, 7])).all()
+    where = np.searchsorted([-256, 16, 256, 4096], b, side="right")
+    values = np.asarray([[5, -4, 3, -2, 1], range(5)])
+    assert (np.asarray(opened["steps"]).view(signed) == values[:, where]).all()
     truncated = np.asarray(opened["truncated product"]).view(signed).astype(np.int64)
     assert ((truncated - (a * b >> 8)) >> 1 == 0).all()
     return stacks, opened, scheme.cost

@@ -276,6 +276,7 @@ COMPARISONS = {
     ),
     "below, equal": lambda s, x, y: s.below(x, np.full((3, 1), 5, x.dtype)),
     "below, element by element": lambda s, x, y: s.below(x, np.zeros((2, N), x.dtype)),
+    "steps": lambda s, x, y: s.steps(x, (16, 256, 4096), [(0, 1, 2, 3), (0, -5, 0, 0)]),
     "is_zero": lambda s, x, y: s.is_zero(x),
     "positive_part": lambda s, x, y: s.positive_part(x),
     "beyond": lambda s, x, y: s.beyond(x, *scalars(x, 3, 5000)),

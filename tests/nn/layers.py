@@ -98,20 +98,23 @@ def rounded(module: nn.Module) -> nn.Module:
     return module
 
 
-def flowed(case: Case, session: he.Session | None = None) -> tuple[nn.Module, list[Any]]:
+def flowed(
+    case: Case, session: he.Session | None = None, secret: tuple[str, ...] = ("model", "data")
+) -> tuple[nn.Module, list[Any]]:
     """The result of a layer, the gradient of its input and those of its parameters.
 
-    Everything is secret where there is a session, also the gradient that comes in.
+    Where there is a session, the gradient that comes in is secret, and so is what is named.
     """
     module = rounded(case.make())
-    share = (lambda x: x) if session is None else session.share
-    if session is not None:
+    if session is not None and "model" in secret:
         module.share(session)
-    x = nn.Variable(share(grid(case.shape)), requires_grad=True)
+    hidden = session is not None and "data" in secret
+    x = nn.Variable(session.share(grid(case.shape)) if hidden else grid(case.shape), True)
     y = module(x)
-    y.backward(share(grid(y.shape, 1, seed=3)))
+    g = grid(y.shape, 1, seed=3)
+    y.backward(g if session is None else session.share(g))
     found = [y.value, x.grad, *(parameter.grad for parameter in module.parameters())]
-    return module, [v if session is None else v.reveal() for v in found]
+    return module, [v.reveal() if isinstance(v, he.SecretTensor) else v for v in found]
 
 
 def differences(case: Case, step: float = 1e-4) -> list[Any]:

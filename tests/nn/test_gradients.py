@@ -44,6 +44,23 @@ def test_shares_have_the_public_gradients(session, name):
         assert np.abs(ours - theirs).max() <= limit * unit * (2.5 if normal else 1)
 
 
+@pytest.mark.parametrize("secret", ["model", "data"])
+@pytest.mark.parametrize("session_name", ["plain-64", "additive-64", "replicated-64"])
+@pytest.mark.parametrize("name", CASES)
+def test_layers_of_which_only_model_or_data_are_secret(session_name, name, secret):
+    case = CASES[name]
+    with open_session(session_name) as s:
+        module, found = flowed(case, s, (secret,))
+    _, expected = flowed(case)
+    kinds = [parameter for parameter, _ in module.named_parameters()]
+    # Sums over a row that is public are truncated element by element, up to 20 of them; products
+    # with public numbers one unit of the session's bits each, instead of finer ones.
+    limits = [case.value + 1, case.slope + 2 * (case.slope > 0)]
+    limits += [(case.weights + 20) if "weight" in kind else 0 for kind in kinds]
+    for ours, theirs, limit in zip(found, expected, limits, strict=True):
+        assert np.abs(ours - theirs).max() <= limit * 2.0**-16
+
+
 @pytest.mark.parametrize("name", CURVED)
 def test_shares_have_the_public_slopes_of_curves(session, name):
     _, found = flowed(CURVED[name], session)

@@ -70,6 +70,27 @@ def test_sgd_is_that_of_torch(arguments):
     )
 
 
+def test_adam_is_nearly_that_of_torch():
+    X, y = grid((8, 3)), grid((8, 1), seed=2) + 8
+    ours = nn.Linear(3, 1, random_state=0)
+    theirs = double(nn.to_torch(ours))
+    ours.load_state_dict({name: value.numpy() for name, value in theirs.state_dict().items()})
+    first = nn.Adam(ours.parameters(), lr=0.1, eps=1e-6)
+    second = torch.optim.Adam(theirs.parameters(), lr=0.1, eps=1e-6)
+    least = np.inf
+    for _ in range(5):
+        first.zero_grad()
+        second.zero_grad()
+        nn.MSELoss()(ours(X), y).backward()
+        torch.nn.MSELoss()(theirs(torch.tensor(X)), torch.tensor(y)).backward()
+        least = min(least, *(np.abs(p.grad).min() for p in ours.parameters()))
+        first.step()
+        second.step()
+    # Adding eps to the root changes a step below 2 lr by eps over the root.
+    difference = np.abs(ours.weight.value - theirs.weight.detach().numpy()).max()
+    assert difference <= 5 * 2 * 0.1 * 1e-6 / least
+
+
 def network():
     return torch.nn.Sequential(
         torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.BatchNorm2d(3), torch.nn.ReLU(),

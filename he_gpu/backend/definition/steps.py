@@ -28,7 +28,7 @@ BITS, SIGNS = 8, 5
 
 def words_per_row(n: int, dtype: Any) -> int:
     """Return how many words of a stream a row of n elements takes: whole blocks."""
-    per_block = BLOCK_BYTES // np.dtype(dtype).itemsize
+    per_block: int = BLOCK_BYTES // np.dtype(dtype).itemsize
     return -(-n // per_block) * per_block
 
 
