@@ -218,19 +218,29 @@ def test_an_unmasked_opening_would_be_seen(exchanged, monkeypatch):
 
 
 class Ledger:
-    """Every (key, nonce) with the number of blocks taken from it, call by call."""
+    """Every (key, nonce) with the blocks taken from it, call by call."""
 
     def __init__(self):
         self.calls = {}
         self.repeated = []
+        self._ranges = {}
 
-    def enter(self, key, nonce, n_words):
-        # A call reads the blocks 0, 1, ... of its nonce, so two calls that take any share block 0.
-        blocks = -(-n_words // WORDS_PER_BLOCK)
-        assert blocks < 2**32
-        if blocks and self.calls.get((key, nonce)):
+    def enter(self, key, nonce, n_words, first=0):
+        """Enter a call that reads the blocks first, first + 1, ... of its nonce."""
+        end = first - (-n_words // WORDS_PER_BLOCK)
+        assert end < 2**32
+        ranges = self._ranges.setdefault((key, nonce), [])
+        if first < end and any(
+            first < other_end and other_first < end for other_first, other_end in ranges
+        ):
             self.repeated.append((key, nonce))
-        self.calls[key, nonce] = max(blocks, self.calls.get((key, nonce), 0))
+        ranges.append((first, end))
+        self.calls[key, nonce] = max(end, self.calls.get((key, nonce), 0))
+
+    def clear(self):
+        self.calls.clear()
+        self._ranges.clear()
+        del self.repeated[:]
 
 
 @pytest.fixture
@@ -238,9 +248,9 @@ def ledger(monkeypatch):
     """Entered by every call that makes words, at the deepest place on the CPU."""
     book, real = Ledger(), cpu.keystream
 
-    def keystream(key, nonce, n_words, *rest):
-        book.enter(key, nonce, n_words)
-        return real(key, nonce, n_words, *rest)
+    def keystream(key, nonce, n_words, out=None, first=0):
+        book.enter(key, nonce, n_words, first)
+        return real(key, nonce, n_words, out, first)
 
     monkeypatch.setattr(cpu, "keystream", keystream)
     return book
@@ -313,8 +323,7 @@ def test_the_ledger_finds_a_repetition(ledger):
     for _ in range(2):
         he.Session(device="cpu", seed=4).share(np.ones(3))
     assert ledger.repeated
-    del ledger.repeated[:]
-    ledger.calls.clear()
+    ledger.clear()
     prg = KeyRing().prg("a", get_backend("cpu"))
     prg.uniform((0,), 2**64)
     prg.uniform((9,), 2**64)
@@ -323,6 +332,12 @@ def test_the_ledger_finds_a_repetition(ledger):
     prg3 = KeyRing(seed=1).prg("a", get_backend("cpu"))
     prg2.uniform((1,), 2**64)
     prg3.uniform((100,), 2**64)
+    assert len(ledger.repeated) == 1
+    ledger.clear()
+    for first, n_words in [(0, 2 * WORDS_PER_BLOCK), (2, 1), (1, 0)]:  # no block twice
+        ledger.enter(b"key", b"nonce", n_words, first)
+    assert ledger.repeated == []
+    ledger.enter(b"key", b"nonce", 1, 1)
     assert len(ledger.repeated) == 1
 
 
