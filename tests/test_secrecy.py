@@ -13,6 +13,7 @@ import he_gpu as he
 from he_gpu import cipher
 from he_gpu.backend import cpu, get_backend
 from he_gpu.backend.definition.prg import WORDS_PER_BLOCK, n_keystream_words
+from he_gpu.backend.definition.steps import words_per_row
 from he_gpu.channel import LocalChannel
 from he_gpu.mpc import Additive
 from he_gpu.ring import KeyRing
@@ -294,6 +295,7 @@ def test_no_block_is_used_twice_by_sessions_and_the_cipher_side_by_side(ledger):
 def test_no_block_is_used_twice_on_a_device(device, monkeypatch):
     backend, book = get_backend(device), Ledger()
     uniform, split, split_truncated = backend.uniform, backend.split, backend.split_truncated
+    split_bits, step_shares = backend.split_bits, backend.step_shares
 
     def enter_uniform(key, nonce, n, modulus, out=None):
         book.enter(key, nonce, n_keystream_words(n, modulus))
@@ -308,14 +310,31 @@ def test_no_block_is_used_twice_on_a_device(device, monkeypatch):
             book.enter(*stream, n_keystream_words(total.size, 2**64))
         split_truncated(total, streams, *pairs_and_bits)
 
+    def enter_split_bits(total, stream, *pair):
+        book.enter(*stream, n_keystream_words(total.size, 2**64))
+        split_bits(total, stream, *pair)
+
+    def enter_step_shares(opened, bits, streams, weights, constants, n, hosted):
+        n_words = weights.shape[1] * words_per_row(n, weights.dtype)
+        for stream in streams:
+            book.enter(*stream, n_keystream_words(n_words, 2**64))
+        return step_shares(opened, bits, streams, weights, constants, n, hosted)
+
+    monkeypatch.setattr(backend, "split_bits", enter_split_bits)
+    monkeypatch.setattr(backend, "step_shares", enter_step_shares)
     monkeypatch.setattr(backend, "uniform", enter_uniform)
     monkeypatch.setattr(backend, "split", enter_split)
     monkeypatch.setattr(backend, "split_truncated", enter_split_truncated)
     X, y = xor()
     with he.Session(device=device) as s:
         he.ReservoirRegressor(width=8, n_steps=3, log_every=1).fit(X, y, session=s)
+        trained = len(book.calls)
+        x = s.share(np.linspace(0.5, 4, 70))
+        assert np.abs(x.log().reveal() - np.log(np.linspace(0.5, 4, 70))).max() < 1e-4
+        (x < 2).reveal()
     assert book.repeated == []
-    assert len(book.calls) > 20
+    assert trained > 20
+    assert len(book.calls) > trained + 20
 
 
 def test_the_ledger_finds_a_repetition(ledger):
