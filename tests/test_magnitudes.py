@@ -463,6 +463,13 @@ def test_refusals(X, call, error, message):
     assert isinstance(caught.value, he.errors.HeGpuError)
 
 
+def test_no_room_for_a_result():
+    with open_session("additive-64") as session:
+        fine = of_integers(session, [5], 61)
+        with pytest.raises(ValueError, match=r"no room for x's 61 fraction bits.*with_frac_bits"):
+            fine.reciprocal()
+
+
 def test_two_sessions(X):
     other = he.Session(device="cpu", seed=9).share(np.ones((2, 3)))
     with pytest.raises(ValueError, match="two different sessions"):

@@ -251,6 +251,11 @@ def _checked_bits(x: Magnitudes, frac_bits: int | None, largest: int, function: 
     wanted = x.session.frac_bits if frac_bits is None else frac_bits
     check_integer(wanted, f"{function}: frac_bits")
     most = word_bits(x.session.modulus) - 4 - largest
+    if most < 0:
+        raise ArgumentValueError(
+            f"{function}: a result up to 2**{largest} has no room for x's {x.frac_bits} fraction "
+            "bits; truncate x by with_frac_bits first"
+        )
     if not 0 <= wanted <= most:
         raise ArgumentValueError(
             f"{function}: frac_bits must be in [0, {most}] for a result up to 2**{largest}, "
