@@ -133,11 +133,11 @@ def size(value):
 
 def picture(device, results):
     """Errors of every function over and beyond its interval, a panel for each."""
-    from matplotlib.figure import Figure
-
     found = {name: rows for name, rows in functions(results).items() if "curve" in rows[0][0]}
     if not found:
         return None
+    from matplotlib.figure import Figure
+
     lines = math.ceil(len(found) / COLUMNS)
     figure = Figure(figsize=(2.2 * COLUMNS, 2.0 * lines + 0.5), layout="constrained")
     panels = figure.subplots(lines, COLUMNS, squeeze=False, sharey=True).flatten()
