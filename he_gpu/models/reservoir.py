@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, RangeError
-from he_gpu.models.estimator import Estimator, r2_score
+from he_gpu.models.estimator import Estimator
 from he_gpu.models.losses import LOSSES, Losses
+from he_gpu.nn import r2_score
 from he_gpu.ring.fixedpoint import FACTOR_BITS, as_reals
 from he_gpu.session import Session, current_session
 from he_gpu.tensor import SecretTensor
@@ -59,6 +60,8 @@ class ReservoirRegressor(Estimator):
         >>> own.predict(X).shape, own.score(X, y) > 0.9
         ((4,), True)
     """
+
+    _estimator_type = "regressor"
 
     def __init__(
         self,
@@ -234,7 +237,7 @@ class ReservoirRegressor(Estimator):
         Cost: one truncation of n words for each target; for secret features a secret product.
         Leaks: nothing; the ndarray is revealed.
         """
-        self._check_fitted("predict", "coef_")
+        self._check_fitted("predict")
         w = self.coef_ if self._is_vector else self.coef_.T
         if isinstance(X, SecretTensor):
             if X.ndim != 2 or X.shape[1] != w.shape[0]:
@@ -257,7 +260,7 @@ class ReservoirRegressor(Estimator):
         predicted = self.predict(X)
         if isinstance(predicted, SecretTensor):
             predicted = predicted.reveal()
-        return r2_score(as_reals(y, "score", "y"), predicted)
+        return r2_score(predicted, as_reals(y, "score", "y"))
 
     def _checked_parameters(self) -> tuple[float, int, int, str]:
         _integer("width", self.width, 1)

@@ -34,6 +34,7 @@ from he_gpu.nn.convolution import Conv2d
 from he_gpu.nn.dropout import Dropout
 from he_gpu.nn.linear import Linear
 from he_gpu.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss
+from he_gpu.nn.metrics import accuracy, r2_score
 from he_gpu.nn.module import Module, Parameter
 from he_gpu.nn.normalisation import BatchNorm1d, BatchNorm2d, LayerNorm
 from he_gpu.nn.pooling import AvgPool2d, MaxPool2d
@@ -74,7 +75,9 @@ __all__ = [
     "StepLR",
     "Tanh",
     "Variable",
+    "accuracy",
     "from_torch",
     "no_grad",
+    "r2_score",
     "to_torch",
 ]
