@@ -2,6 +2,7 @@
 #
 #   make demo         install, then learn XOR on secret shares
 #   make test         install with the test tools, then run the tests
+#   make test-torch   the tests that need PyTorch, which TORCH names for pip
 #   make check        format, lint, types, import directions, Dockerfile
 #   make bench        run the benchmarks of bench/ on the CPU and keep their results
 #   make report       draw the figures and write the documents' tables from the results kept
@@ -16,12 +17,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+TORCH ?= .[torch]
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export PIP_NO_WARN_SCRIPT_LOCATION := 1
 
-.PHONY: help demo test check format bench report gpu crossovers wheel-check clean
+.PHONY: help demo test test-torch check format bench report gpu crossovers wheel-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -32,6 +34,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
+
+test-torch: $(VENV)/.torch
+	$(BIN)/python -m pytest -k torch $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .
@@ -67,7 +72,7 @@ clean:
 	    .mypy_cache .pytest_cache .ruff_cache
 	find . -name '.venv*' -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One environment, four stamps: each says that an extra is installed as pyproject.toml has it.
+# One environment, five stamps: each says that an extra is installed as pyproject.toml has it.
 # The install is editable, so a changed source needs no new install.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { \
@@ -88,6 +93,11 @@ $(VENV)/.test: $(BIN)/python pyproject.toml
 	@echo "Installing he_gpu[test,nvrtc] into $(VENV)"
 	@$(PIP) install --editable '.[test,nvrtc]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.torch: $(VENV)/.test
+	@echo "Installing $(TORCH) into $(VENV)"
+	@$(PIP) install '$(TORCH)'
+	@touch $@
 
 $(VENV)/.check: $(BIN)/python pyproject.toml
 	@echo "Installing he_gpu[dev] into $(VENV)"

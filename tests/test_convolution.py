@@ -460,7 +460,7 @@ def test_other_refusals(some):
 
 @pytest.fixture
 def torch():
-    return pytest.importorskip("torch", reason="PyTorch is not installed; pip install torch")
+    return pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
 
 
 pads_a_copy = pytest.mark.filterwarnings("ignore:Using padding='same'")

@@ -9,7 +9,7 @@ import he_gpu as he
 from he_gpu import nn
 from tests.nn.layers import CASES, CURVED, flowed, grid, rounded
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install '.[torch]'")
 
 
 def double(module):
