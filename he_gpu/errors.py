@@ -16,8 +16,9 @@ The tree::
     |-- KernelSourceError (RuntimeError)     a kernel source that is missing or does not compile
     |-- EmulatorError (RuntimeError)         a kernel that the emulator could not run
     |   `-- KernelFaultError                 a kernel that broke a rule of CUDA
-    `-- DivergenceError (ArithmeticError)    a training run whose revealed loss grew
+    `-- DivergenceError (ArithmeticError)    a training run that diverged
     InsecureSeedWarning (UserWarning)        randomness that an outsider can repeat
+    ConvergenceWarning (UserWarning)         a fit that ended before it had converged
 
 Example:
     >>> import he_gpu as he
@@ -40,7 +41,7 @@ class ArgumentValueError(HeGpuError, ValueError):
 
 
 class RangeError(ArgumentValueError):
-    """A number lies outside the range that its encoding or operation holds."""
+    """A number lies outside the range that its encoding or operation holds, or is not finite."""
 
 
 class IndexRangeError(ArgumentValueError, IndexError):
@@ -108,11 +109,11 @@ class KernelFaultError(EmulatorError):
 
 
 class DivergenceError(HeGpuError, ArithmeticError):
-    """A revealed training loss rose above the first one.
+    """A revealed training loss is one that no converging training has.
 
     Attributes:
-        loss_curve: the losses revealed until then.
-        loss_steps: the steps that they belong to.
+        loss_curve: the losses revealed until then, with that one where it is a number.
+        loss_steps: the steps, or the epochs of a `nn.Trainer`, that they belong to.
     """
 
     def __init__(self, message: str, loss_curve: list[float], loss_steps: list[int]):
@@ -123,3 +124,7 @@ class DivergenceError(HeGpuError, ArithmeticError):
 
 class InsecureSeedWarning(UserWarning):
     """Shares drawn from a fixed seed hide nothing from whoever knows the seed."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A fit took all the steps that it was allowed before it had converged."""

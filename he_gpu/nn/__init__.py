@@ -32,6 +32,7 @@ from he_gpu.nn.activations import GELU, ReLU, Sigmoid, Tanh
 from he_gpu.nn.adam import Adam
 from he_gpu.nn.convolution import Conv2d
 from he_gpu.nn.dropout import Dropout
+from he_gpu.nn.early_stopping import EarlyStopping
 from he_gpu.nn.linear import Linear
 from he_gpu.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, MSELoss
 from he_gpu.nn.metrics import accuracy, r2_score
@@ -44,6 +45,7 @@ from he_gpu.nn.sequential import Sequential
 from he_gpu.nn.sgd import SGD
 from he_gpu.nn.shapes import Flatten
 from he_gpu.nn.tape import no_grad
+from he_gpu.nn.trainer import Trainer
 from he_gpu.nn.variable import Variable
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "CosineAnnealingLR",
     "CrossEntropyLoss",
     "Dropout",
+    "EarlyStopping",
     "ExponentialLR",
     "Flatten",
     "L1Loss",
@@ -74,6 +77,7 @@ __all__ = [
     "Sigmoid",
     "StepLR",
     "Tanh",
+    "Trainer",
     "Variable",
     "accuracy",
     "from_torch",

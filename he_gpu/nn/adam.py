@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.functions import concatenate
-from he_gpu.nn.arguments import real
+from he_gpu.nn.arguments import positive, real
 from he_gpu.nn.combination import Combination, combined
 from he_gpu.nn.module import Parameter
-from he_gpu.nn.optimizer import Optimizer
+from he_gpu.nn.optimizer import Check, Optimizer, Options, lifted
 from he_gpu.nn.precision import weight_bits
 from he_gpu.nn.tape import Gradient
-from he_gpu.nn.values import Value, is_secret, session_of
+from he_gpu.nn.values import Bits, Value, is_secret, session_of
 from he_gpu.session import Session
 
 GRADIENT, FIRST, SECOND, INVERSE = 26, 32, 40, 20
@@ -29,14 +29,6 @@ GRADIENT, FIRST, SECOND, INVERSE = 26, 32, 40, 20
 SIGNIFICANT = 12
 """Bits of the weight of a square, which leave more for the square itself."""
 LEAST_EPS = 2.0 ** -(SECOND // 2)
-
-
-class _State(NamedTuple):
-    """What Adam remembers of a parameter."""
-
-    first: Value
-    second: Value
-    n_steps: int
 
 
 class Adam(Optimizer):
@@ -50,7 +42,7 @@ class Adam(Optimizer):
     small beside the other.
 
     Args:
-        params: as `Module.parameters` returns them.
+        params: as `Module.parameters` returns them, or groups; see `Optimizer`.
         lr: learning rate, > 0.
         betas: b1 and b2, in [0, 1).
         eps: at least 2**-20 (9.5e-07) for secret parameters, because v has 40 fraction bits.
@@ -67,89 +59,130 @@ class Adam(Optimizer):
     Cost: for all parameters together a square, an `rsqrt`, a product and two truncations one after
         another.
     Leaks: nothing.
+
+    `state_dict` has m as "mean", v as "mean_square", and "step". PyTorch's "exp_avg" is another
+    number, m (1 - b1**t).
     """
+
+    _tensors: ClassVar[dict[str, Bits]] = {
+        "mean": lambda _: FIRST,
+        "mean_square": lambda _: SECOND,
+    }
+    _numbers: ClassVar[dict[str, Check]] = {"step": lambda value: positive("Adam", "step", value)}
 
     def __init__(
         self,
-        params: Iterable[Parameter],
+        params: Iterable[Any],
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-5,
         weight_decay: float = 0.0,
     ):
-        super().__init__(params, lr)
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, options)
+
+    def _checked(self, options: Options) -> Options:
+        options = super()._checked(options)
+        betas = options["betas"]
         if len(betas) != 2:
             raise ArgumentTypeError(f"Adam: betas must be two numbers, got {betas!r}")
         b1, b2 = (real("Adam", "betas", beta, 0.0, 1.0) for beta in betas)
-        self.betas = b1, b2
-        self.eps = real("Adam", "eps", eps, 0.0)
-        self.weight_decay = real("Adam", "weight_decay", weight_decay, 0.0)
-        self._states: dict[int, _State] = {}
+        return options | {"betas": (b1, b2), "eps": real("Adam", "eps", options["eps"], 0.0)}
 
     def step(self) -> None:
         """Change the parameters by their gradients."""
-        groups: dict[tuple[int, bool], list[tuple[int, Parameter, Gradient]]] = {}
-        for index, parameter, gradient in self._learning():
-            before = self._states.get(index)
+        alike: dict[_Alike, list[_Learning]] = {}
+        for index, parameter, gradient, group in self._learning():
+            before = self._state.get(index)
             hidden = is_secret(gradient.value) or (
-                self.weight_decay > 0 and is_secret(parameter.value)
+                group["weight_decay"] > 0 and is_secret(parameter.value)
             )
-            key = (0 if before is None else before.n_steps, hidden)
-            groups.setdefault(key, []).append((index, parameter, gradient))
-        for (n_steps, _), group in groups.items():
-            self._step(group, n_steps + 1)
+            shared = _Alike(
+                1 if before is None else int(before["step"]) + 1,
+                hidden,
+                group["lr"],
+                group["betas"],
+                group["eps"],
+            )
+            one = _Learning(index, parameter, gradient, group["weight_decay"])
+            alike.setdefault(shared, []).append(one)
+        for shared, learning in alike.items():
+            self._step(learning, shared)
 
-    def _step(self, group: list[tuple[int, Parameter, Gradient]], t: int) -> None:
-        """Change parameters that have taken equally many steps."""
-        values = [v for _, p, gradient in group for v in (p.value, gradient.value)]
+    def _step(self, group: list[_Learning], options: _Alike) -> None:
+        """Change parameters whose options and number of steps are the same."""
+        values = [v for one in group for v in (one.parameter.value, one.gradient.value)]
         session = session_of(values, "Adam")
         if session is not None:
-            self._check(session)
+            _check(session, options.eps)
         sums = []
-        for _, parameter, gradient in group:
-            decay = [(parameter.value, self.weight_decay)] if self.weight_decay else []
-            sums.append(Combination(((gradient.value, gradient.factor), *decay), GRADIENT))
+        for _, parameter, gradient, decay in group:
+            more = [(parameter.value, decay)] if decay else []
+            sums.append(Combination(((gradient.value, gradient.factor), *more), GRADIENT))
         g = _joined(combined(sums, "Adam"))
-        m, v = (self._moments(group, which) for which in (0, 1))
+        hidden = session if options.hidden else None
+        m, v = (self._moments(group, name, hidden) for name in self._tensors)
         square = g._product("mul", g, SECOND) if is_secret(g) else g * g
-        b1, b2 = self.betas
+        (b1, b2), t = options.betas, options.step
         new1, new2 = (1 - b1) / (1 - b1**t), (1 - b2) / (1 - b2**t)
         first = ((g, 1.0),) if m is None else ((m, 1 - new1), (g, new1))
         sums = [
             Combination(first, FIRST),
-            Combination(tuple((x, weight * self.lr) for x, weight in first), FIRST),
+            Combination(tuple((x, weight * options.lr) for x, weight in first), FIRST),
         ]
         if v is not None:  # rounding the weight of a difference from v moves v nowhere else
             sums.append(Combination(((square - v, new2),), SECOND, SIGNIFICANT))
         m, scaled, *gain = combined(sums, "Adam")
         v = square if v is None else v + gain[0]
-        spread = v + self.eps**2
+        spread = v + options.eps**2
         if is_secret(spread):
             change = scaled._product("mul", spread.rsqrt(INVERSE), weight_bits(spread.session))
         else:
             change = scaled / np.sqrt(spread)
-        shapes = [parameter.shape for _, parameter, _ in group]
+        shapes = [one.parameter.shape for one in group]
         parts = (_parted(x, shapes) for x in (change, m, v))
-        for (index, parameter, _), part, first_, second_ in zip(group, *parts, strict=True):
-            parameter.assign(parameter.value - part)
-            self._states[index] = _State(first_, second_, t)
+        for one, part, first_, second_ in zip(group, *parts, strict=True):
+            one.parameter.assign(one.parameter.value - part)
+            self._state[one.at] = {"mean": first_, "mean_square": second_, "step": t}
 
-    def _check(self, session: Session) -> None:
-        if session.modulus != 2**64:
-            raise ArgumentValueError(
-                f"Adam: the session's modulus must be 2**64 to hold squares of gradients, got "
-                f"{session.modulus}"
-            )
-        if self.eps < LEAST_EPS:
-            raise ArgumentValueError(
-                f"Adam: eps must be at least 2**-{SECOND // 2} ({LEAST_EPS:.2g}), the root of one "
-                f"unit of the mean square, got {self.eps:g}"
-            )
-
-    def _moments(self, group: list[tuple[int, Parameter, Gradient]], which: int) -> Value | None:
+    def _moments(self, group: list[_Learning], name: str, session: Session | None) -> Value | None:
         """Return a moment of all parameters of a group, or None before the first step."""
-        known = [self._states[index][which] for index, _, _ in group if index in self._states]
+        known = [self._state[one.at][name] for one in group if one.at in self._state]
+        if session is not None:
+            known = [lifted(session, x, self._tensors[name](session)) for x in known]
         return _joined(known) if known else None
+
+
+class _Alike(NamedTuple):
+    """What parameters must have in common to be changed as one vector."""
+
+    step: int
+    hidden: bool
+    lr: float
+    betas: tuple[float, float]
+    eps: float
+
+
+class _Learning(NamedTuple):
+    """A parameter that has a gradient."""
+
+    at: int
+    parameter: Parameter
+    gradient: Gradient
+    weight_decay: float
+
+
+def _check(session: Session, eps: float) -> None:
+    if session.modulus != 2**64:
+        raise ArgumentValueError(
+            f"Adam: the session's modulus must be 2**64 to hold squares of gradients, got "
+            f"{session.modulus}"
+        )
+    if eps < LEAST_EPS:
+        raise ArgumentValueError(
+            f"Adam: eps must be at least 2**-{SECOND // 2} ({LEAST_EPS:.2g}), the root of one "
+            f"unit of the mean square, got {eps:g}"
+        )
 
 
 def _joined(values: Sequence[Value]) -> Value:

@@ -17,7 +17,7 @@ from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.nn.module import Module
 from he_gpu.nn.precision import gradient_bits
-from he_gpu.nn.values import Value, coarse, inner, is_secret, product
+from he_gpu.nn.values import Value, averaged, coarse, inner, is_secret, product
 from he_gpu.nn.variable import Variable, as_variable, record
 from he_gpu.tensor.curves import CURVES
 
@@ -77,7 +77,7 @@ class Loss(Module):
 
         def value() -> Value:
             whole = total()
-            return whole * (1.0 / count) if count > 1 else whole
+            return averaged(whole, count)
 
         return record(value, [x], lambda g: (product(slope(), g, gradient_bits),), [factor / count])
 

@@ -11,10 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from he_gpu.errors import ArgumentValueError
+from he_gpu.backend import Array
+from he_gpu.errors import ArgumentValueError, RangeError
+from he_gpu.functions import concatenate
+from he_gpu.nn.combination import Combination, combined
 from he_gpu.nn.losses import one_hot
-from he_gpu.nn.values import Value, inner, is_secret
+from he_gpu.nn.precision import gradient_bits
+from he_gpu.nn.values import Value, coarse, inner, is_secret, product
 from he_gpu.nn.variable import as_variable
+from he_gpu.ring.fixedpoint import word_bits
+from he_gpu.tensor import SecretTensor
+
+_INVERSE_BITS = {64: 12, 32: 4}
+"""Fraction bits that the inverse of a deviation has beyond the session's, by the word's bits."""
 
 
 def accuracy(prediction: Any, target: Any) -> float:
@@ -23,8 +32,8 @@ def accuracy(prediction: Any, target: Any) -> float:
     Args:
         prediction: scores (n, n_classes), of which the largest names the class (the first of equal
             ones); or for two classes (n,) or (n, 1), above 0 for the second one.
-        target: public classes (n,), or 0 and 1 of the prediction's shape, or one-hot rows
-            (n, n_classes); the last two may be secret and then cannot be checked.
+        target: classes (n,), or one-hot rows (n, n_classes); for one score a sample 0 and 1, (n,)
+            or (n, 1). Secret ones cannot be checked.
 
     Returns:
         A number from 0 to 1, exact.
@@ -44,11 +53,11 @@ def accuracy(prediction: Any, target: Any) -> float:
     """
     z, y = (as_variable(given, "accuracy").value for given in (prediction, target))
     _check_samples("accuracy", z)
-    n = z.shape[0]
+    n = int(z.shape[0])
     if z.ndim == 1 or tuple(z.shape[1:]) == (1,):
-        found, z_size = (z > 0).reshape(-1), n
-        if y.size != z_size or y.ndim > 2:
-            raise _misfit("accuracy", f"({n},)", y)
+        found = (z > 0).reshape(-1)
+        if tuple(y.shape) not in ((n,), (n, 1)):
+            raise _misfit("accuracy", f"({n},) or ({n}, 1)", y)
         expected = y.reshape(-1)
         if not is_secret(y) and not np.isin(expected, (0, 1)).all():
             raise ArgumentValueError("accuracy: target must hold 0 and 1 for one score a sample")
@@ -56,8 +65,9 @@ def accuracy(prediction: Any, target: Any) -> float:
         found = z.argmax(axis=1)
         if tuple(y.shape) == tuple(z.shape):
             expected = _indices(y)
-        elif tuple(y.shape) == (n,) and not is_secret(y):
-            one_hot(y, z.shape[1], "accuracy")  # refuses what is no class
+        elif tuple(y.shape) == (n,):
+            if not is_secret(y):
+                one_hot(y, z.shape[1], "accuracy")  # refuses what is no class
             expected = y
         else:
             raise _misfit("accuracy", f"({n},) or {tuple(z.shape)}", y)
@@ -66,8 +76,8 @@ def accuracy(prediction: Any, target: Any) -> float:
             f"accuracy: prediction must have shape (n, n_classes) or (n,), got {tuple(z.shape)}"
         )
     equal = found == expected
-    count = float(equal.sum().reveal() if is_secret(equal) else np.sum(equal))
-    return count / n
+    total = equal.sum().reveal() if is_secret(equal) else np.sum(equal)
+    return float(total) / n
 
 
 def r2_score(prediction: Any, target: Any) -> float:
@@ -81,15 +91,17 @@ def r2_score(prediction: Any, target: Any) -> float:
         target: of the same shape.
 
     Raises:
-        ValueError: shapes that differ, no samples.
+        ValueError: shapes that differ, no samples, a score that shows an overflow.
 
-    Range: residuals in units of the target's standard deviation, and their squares' sum, below
-        2**(k - 2 - 2 frac_bits), 2**30 by default. A secret target must have squares below that
-        too, and a mean square above 2**-frac_bits.
-    Error: residuals are rounded to 2**-frac_bits of the target's deviation; for a secret target
-        also that of `SecretTensor.__truediv__`.
-    Cost: of secrets, one truncation and one product for public targets; for secret ones two
-        products, a reciprocal and a product.
+    Range: the squares of residuals in units of the target's standard deviation sum to less than
+        2**(k - 2 - 2 frac_bits), 2**30 by default. For a secret target, those of it and of the
+        residuals themselves; it must not be constant, and 1 - score must be below 2**22 (2**8
+        modulo 2**32).
+    Error: residuals are off by 2 units of 2**-frac_bits of the target's deviation; for a secret
+        target of its deviation times the root of n, and 1 - score by 2 (twice that) of
+        `SecretTensor.rsqrt`'s relative error.
+    Cost: of secrets, two truncations and one product for public targets; for secret ones three
+        products and an `rsqrt`.
     Leaks: the score.
 
     Example:
@@ -98,26 +110,71 @@ def r2_score(prediction: Any, target: Any) -> float:
         ...     round(he.nn.r2_score(s.share([1.0, 2.0, 3.5]), [1.0, 2.0, 3.0]), 3)
         0.875
     """
+    lost: Value
     p, y = (as_variable(given, "r2_score").value for given in (prediction, target))
     _check_samples("r2_score", p)
     if tuple(p.shape) != tuple(y.shape) or p.ndim > 2:
         raise _misfit("r2_score", tuple(p.shape), y)
-    p, y = p.reshape(p.shape[0], -1), y.reshape(p.shape[0], -1)
-    n, n_targets = p.shape
+    n = int(p.shape[0])
+    p, y = p.reshape(n, -1), y.reshape(n, -1)
+    n_targets = int(p.shape[1])
     if is_secret(y):
-        away, centred = p - y, y - y.mean(axis=0)
-        parts = (away * away).mean(axis=0) / (centred * centred).mean(axis=0)
-        mean = float(parts.mean().reveal())
-        return 1 - mean
-    spread = y.std(axis=0)
-    varied = spread > 0
-    away = (p - y)[:, varied] * (1 / spread[varied])
-    lost = inner(away, away) if away.size else 0.0
+        lost = _lost(coarse(p - y), coarse(y - y.mean(axis=0)))
+        return _score(float(lost.reveal()) / n_targets)
+    varied, lost = (y != y[0]).any(axis=0), 0.0
+    if varied.any():
+        away = _scaled(p[:, varied] - y[:, varied], y[:, varied].std(axis=0))
+        lost = inner(away, away)
     if not varied.all():
         exact = (p[:, ~varied] == y[:, ~varied]).sum(axis=0) == n
         lost = lost + ((1 - exact) * n).sum() if is_secret(exact) else lost + n * np.sum(~exact)
-    whole = float(lost.reveal() if is_secret(lost) else lost)
-    return 1 - whole / (n * n_targets)
+    whole = lost.reveal() if is_secret(lost) else lost
+    return _score(float(whole) / (n * n_targets))
+
+
+def _score(lost: float) -> float:
+    """Return 1 less a mean of quotients of squares, or refuse one that cannot be."""
+    if lost < -(2.0**-6):
+        raise RangeError(
+            f"r2_score: 1 - score must be at least 0, got {lost:g}: the squares of the target or "
+            "of the residuals left the word; scale them down or use fewer frac_bits"
+        )
+    return 1 - lost
+
+
+def _lost(away: SecretTensor, centred: SecretTensor) -> SecretTensor:
+    """Return the sum over columns of the sum of squares of one over that of the other.
+
+    Residuals are divided by the root of the latter, which the sum of squares has all its bits for.
+    """
+    session = away.session
+    bits = session.frac_bits
+    squares = product(centred, centred, lambda _: 2 * bits).sum(0)
+    inverse = squares.rsqrt(bits + _INVERSE_BITS[word_bits(session.modulus)])
+    row = product(away, inverse, gradient_bits).reshape(1, -1).masked()
+    total: SecretTensor = row.matmul(row.mT, bits).reshape(())
+    return total
+
+
+def _scaled(x: Value, spread: Array) -> Value:
+    """Return the columns of x, each over a public number, in a row.
+
+    Bits of a secret that say nothing at the scale of its quotient go off first, so that the
+    quotients have one range whatever the numbers.
+
+    Range: quotients below 2**(k - 27 - frac_bits), 2**21 by default (2**7 modulo 2**32).
+    """
+    if not is_secret(x):
+        return (x / spread).reshape(-1)
+    bits = x.session.frac_bits
+    columns = [x[:, at] for at in range(x.shape[1])]
+    kept = [min(x.frac_bits, max(0, bits + 2 - int(np.frexp(s)[1]))) for s in spread]
+    rounded = combined(
+        [Combination(((c, 1.0),), b) for c, b in zip(columns, kept, strict=True)], "r2_score"
+    )
+    factors = [1 / float(s) for s in spread]
+    sums = [Combination(((c, f),), bits) for c, f in zip(rounded, factors, strict=True)]
+    return concatenate(combined(sums, "r2_score"))
 
 
 def _indices(hot: Value) -> Value:

@@ -15,14 +15,14 @@ from he_gpu.nn.optimizer import Optimizer
 
 
 class Schedule:
-    """Sets an optimiser's lr from the one that it had; call `step` after each epoch.
+    """Sets the lr of an optimiser's groups from those they had; call `step` after each epoch.
 
     Args:
         optimizer: whose lr is set.
 
     Attributes:
         epoch: calls of `step` so far.
-        base_lr: lr at the start.
+        base_lr: lr at the start, of the first group.
     """
 
     def __init__(self, optimizer: Optimizer):
@@ -33,6 +33,7 @@ class Schedule:
             )
         self.optimizer = optimizer
         self.base_lr = optimizer.lr
+        self._base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.epoch = 0
         self._set()
 
@@ -42,10 +43,12 @@ class Schedule:
         self._set()
 
     def _set(self) -> None:
-        self.optimizer.lr = self.base_lr * self.factor(self.epoch)
+        factor = self.factor(self.epoch)
+        for group, base in zip(self.optimizer.param_groups, self._base_lrs, strict=True):
+            group["lr"] = base * factor
 
     def factor(self, epoch: int) -> float:
-        """Return what the first lr is multiplied by; subclasses define it."""
+        """Return what each first lr is multiplied by; subclasses define it."""
         raise ArgumentTypeError(f"{type(self).__name__}: factor is not defined")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentValueError
 from he_gpu.nn.precision import weight_bits
-from he_gpu.ring.fixedpoint import as_reals
+from he_gpu.ring.fixedpoint import as_reals, word_bits
 from he_gpu.session import Session
 from he_gpu.tensor import SecretTensor
 from he_gpu.tensor.contraction import multiplied
@@ -118,16 +118,38 @@ def inner(x: Value, y: Value) -> Value:
     """Return the sum of the products of all elements.
 
     Range: of two secrets below 2**(k - 2 - twice the session's frac_bits), to which they are
-        truncated first where they have more.
-    Cost: of two secrets one truncation for the sum.
+        truncated first where they have more. Modulo 2**32 that holds for each product, and the sum
+        must stay below 2**(k - 2 - frac_bits).
+    Cost: of two secrets one truncation for the sum; modulo 2**32 one for each product.
     """
     if not is_secret(x) or not is_secret(y):
         return product(x, y).sum()
+    if word_bits(x.session.modulus) == 32:
+        left = coarse(x)
+        return product(left, left if y is x else coarse(y)).sum()
     row = coarse(x.reshape(1, -1))
     if y is x:
         row = row.masked()
         return row.matmul(row.mT).reshape(())
     return row.matmul(coarse(y.reshape(-1, 1))).reshape(())
+
+
+def averaged(total: Value, count: int) -> Value:
+    """Return a sum over its number of terms.
+
+    Range: the mean below 2**(k - 26 - frac_bits), 2**22 by default (2**8 modulo 2**32), however
+        large the sum is as a word.
+    Error: two units.
+    Cost: of a secret two truncations, one after the other; one for a count that is a power of two.
+    """
+    if not is_secret(total):
+        return total * (1.0 / count)
+    shift = count.bit_length() - 1
+    if not shift:
+        return total
+    fine = SecretTensor(total.session, total._stack, total.frac_bits + shift)
+    mean = fine.with_frac_bits(total.frac_bits)
+    return mean if count == 1 << shift else mean * (2.0**shift / count)
 
 
 def coarse(x: Value) -> Value:

@@ -202,6 +202,14 @@ def test_refusals():
             kind([np.ones(2)])
         with pytest.raises(ValueError, match=r"weight_decay must be in \[0, inf\), got -1"):
             kind([w], weight_decay=-1)
+        with pytest.raises(ValueError, match=r"options must be of .* got \['speed'\]"):
+            kind([{"params": [w], "speed": 1}])
+        with pytest.raises(ValueError, match=r"weight_decay must be in .* got -2"):
+            kind([{"params": [w], "weight_decay": -2}])
+        with pytest.raises(TypeError, match="each group must be a dict with params, got Parameter"):
+            kind([{"params": []}, w])
+        with pytest.raises(TypeError, match="session must be a Session, got int"):
+            kind([w]).share(3)
     with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\), got 1"):
         nn.SGD([w], momentum=1)
     with pytest.raises(ValueError, match="nesterov needs momentum and no dampening"):
@@ -212,3 +220,165 @@ def test_refusals():
         nn.StepLR(w, 2)
     with pytest.raises(ValueError, match="milestones must grow"):
         nn.MultiStepLR(nn.SGD([w]), [3, 1])
+
+
+OPTIONS = {
+    nn.SGD: {"lr": 0.3, "momentum": 0.9, "nesterov": True, "weight_decay": 0.03},
+    nn.Adam: {"lr": 0.1, "betas": (0.5, 0.9), "weight_decay": 0.0625},
+}
+REFERENCES = {nn.SGD: sgd, nn.Adam: adam}
+
+
+def stepped(optimiser, parts, share=lambda x: x):
+    """Steps with the gradients of a part of a run, with the public factor 1 / 8."""
+    (parameter,) = optimiser.parameters
+    for g in parts:
+        parameter.gradient = Gradient(share(g), 0.125)
+        optimiser.step()
+
+
+def copied(optimiser):
+    """An optimiser of the same values and state, over a parameter of its own."""
+    (parameter,) = optimiser.parameters
+    other = type(optimiser)([nn.Parameter(parameter.value)], lr=1.0)
+    other.load_state_dict(optimiser.state_dict())
+    return other
+
+
+def distance(session, n):
+    """What `test_sgd` and `test_adam` allow after n steps, at lr = 0.3 or 0.1, the sum of both."""
+    small = session.modulus == 2**32
+    unit, coarse = (2.0**-12, 2.0**-11) if small else (2.0**-24, 2.0**-20)
+    sgd_limit = n * (2 * unit + 10 * 0.3 / 8 * coarse + 8 * unit)
+    return sgd_limit + (0 if small else n * (10 * 0.1 * (2 * 2.0**-15 + 6e-6) + 2.0**-23))
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_run_goes_on_from_its_state(kind):
+    start = kind([nn.Parameter(START)], **OPTIONS[kind])
+    stepped(start, gradients(12)[:5])
+    other = copied(start)
+    assert other.param_groups == [
+        group | {"params": other.parameters} for group in start.param_groups
+    ]
+    for optimiser in (start, other):
+        stepped(optimiser, gradients(12)[5:])
+    np.testing.assert_array_equal(other.parameters[0].value, start.parameters[0].value)
+    expected = REFERENCES[kind](12, **OPTIONS[kind])
+    np.testing.assert_allclose(other.parameters[0].value, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "session_name"),
+    [(nn.SGD, name) for name in HOSTED] + [(nn.Adam, name) for name in WIDE],
+)
+def test_a_secret_state_stays_secret_and_goes_to_other_sessions(kind, session_name):
+    expected = REFERENCES[kind](12, **OPTIONS[kind])
+    with open_session(session_name) as s, open_session(session_name) as other:
+        start = kind([nn.Parameter(START)], **OPTIONS[kind])
+        stepped(start, gradients(12)[:4], s.share)
+        on = copied(start)
+        entry = on.state_dict()["state"][0]
+        assert {name for name, value in entry.items() if isinstance(value, he.SecretTensor)} == set(
+            on._tensors
+        )
+        stepped(on, gradients(12)[4:8], s.share)
+        limit = distance(s, 12)
+        with pytest.raises(ValueError, match=r"secret in another session; reveal\(\) it first"):
+            on.share(other)
+        assert on.reveal() is on
+        on.parameters[0].assign(on.parameters[0].reveal())
+        moments = [on.state_dict()["state"][0][name] for name in on._tensors]
+        assert all(isinstance(value, np.ndarray) for value in moments)
+        for lifting in (lambda o: o.share(other), lambda o: o):  # by hand, and by the first step
+            last = lifting(copied(on))
+            stepped(last, gradients(12)[8:], other.share)
+            assert np.abs(last.parameters[0].reveal() - expected).max() <= limit
+            for name, before in zip(on._tensors, moments, strict=True):
+                bits = on._tensors[name](other)
+                shared = copied(on).share(other).state_dict()["state"][0][name]
+                assert shared.frac_bits == bits
+                assert np.abs(shared.reveal() - before).max() <= 2.0 ** -(bits + 1)
+
+
+def test_groups_have_their_own_options():
+    rng = np.random.default_rng(0)
+    grads = rng.normal(size=(6, 2, 3))
+    for kind, first, second in (
+        (nn.SGD, {"weight_decay": 0.1, "momentum": 0.5}, {"lr": 0.02, "nesterov": True}),
+        (nn.Adam, {"weight_decay": 0.1}, {"lr": 0.02, "betas": (0.5, 0.5), "eps": 1e-3}),
+    ):
+        common = {"momentum": 0.9} if kind is nn.SGD else {}
+        a, b = nn.Parameter(np.ones(3)), nn.Parameter(np.full(3, -2.0))
+        alone = [nn.Parameter(p.value) for p in (a, b)]
+        together = kind([{"params": [a], **first}, {"params": b, **second}], lr=0.1, **common)
+        apart = [
+            kind([p], **{"lr": 0.1, **common, **options})
+            for p, options in zip(alone, (first, second), strict=True)
+        ]
+        assert together.parameters == [a, b]
+        assert together.lr == 0.1
+        assert [group["lr"] for group in together.param_groups] == [0.1, 0.02]
+        schedules = [nn.ExponentialLR(optimiser, 0.5) for optimiser in (together, *apart)]
+        for pair in grads:
+            for p, alike, g in zip((a, b), alone, pair, strict=True):
+                p.gradient = alike.gradient = Gradient(g)
+            for optimiser, schedule in zip((together, *apart), schedules, strict=True):
+                optimiser.step()
+                schedule.step()
+        for p, alike in zip((a, b), alone, strict=True):
+            np.testing.assert_allclose(p.value, alike.value, rtol=1e-14)
+        together.lr = 0.25
+        assert [group["lr"] for group in together.param_groups] == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_weights_decay_and_biases_do_not_in_the_rounds_of_one_group(kind):
+    with he.Session(seed=1) as s:
+        rounds = []
+        for grouped in (False, True):
+            layer = nn.Linear(2, 2, random_state=0).share(s)
+            groups = [{"params": [layer.weight], "weight_decay": 0.1}, {"params": [layer.bias]}]
+            if grouped:
+                optimiser = kind(groups, lr=0.3)
+            else:
+                optimiser = kind(layer.parameters(), lr=0.3, weight_decay=0.1)
+            before = layer.weight.reveal(), layer.bias.reveal()
+            for parameter in layer.parameters():
+                parameter.gradient = Gradient(s.share(np.zeros(parameter.shape)))
+            rounds.append(cost_of(s, optimiser.step).rounds)
+        assert rounds[0] == rounds[1]
+        np.testing.assert_allclose(layer.bias.reveal(), before[1], atol=2.0**-23)
+        moved = before[0] - layer.weight.reveal()
+        expected = 0.3 * (0.1 * before[0] if kind is nn.SGD else np.sign(before[0]))
+        # g = 0.1 w is off by 2^-26, of which a step of Adam is the sign, but for eps and its root.
+        np.testing.assert_allclose(moved, expected, atol=2.0**-12 if kind is nn.Adam else 2.0**-22)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_a_state_that_does_not_fit_changes_nothing(kind):
+    optimiser = kind([nn.Parameter(START), nn.Parameter([1.0])], **OPTIONS[kind])
+    optimiser.parameters[0].gradient = Gradient(START)
+    optimiser.step()
+    state = optimiser.state_dict()
+    entry, (group,) = state["state"][0], state["param_groups"]
+    tensor = next(iter(optimiser._tensors))
+    number = next(iter(optimiser._numbers))
+    bad = [
+        ({"state": {}}, "state must hold state and param_groups"),
+        (state | {"param_groups": [group, group]}, r"param_groups must have params \[\[0, 1\]\]"),
+        (state | {"param_groups": [group | {"params": [0]}]}, r"got \[\[0\]\]"),
+        (state | {"param_groups": [group | {"speed": 1}]}, "options must be .* got .*speed"),
+        (state | {"param_groups": [group | {"lr": -1.0}]}, r"lr must be in \(0, inf\), got -1"),
+        (state | {"state": {7: entry}}, "state must be of 2 parameters, got 7"),
+        (state | {"state": {0: {}}}, r"state of 0 must be .* got \[\]"),
+        (state | {"state": {1: entry}}, rf"{tensor} of 1 must have shape \(1,\), got \(2, 2\)"),
+        (state | {"state": {0: entry | {tensor: START * np.nan}}}, f"{tensor} must be finite"),
+        (state | {"state": {0: entry | {number: 0}}}, f"{number} must "),
+    ]
+    for wrong, message in bad:
+        if "param_groups" in wrong:  # options that would show a partial change
+            wrong["param_groups"] = [{**g, "weight_decay": 0.5} for g in wrong["param_groups"]]
+        with pytest.raises(ValueError, match=message):
+            optimiser.load_state_dict(wrong)
+        assert optimiser.state_dict() == state
