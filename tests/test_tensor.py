@@ -334,10 +334,69 @@ def test_masked_operands(session):
     exact(M.T.T, f)
     one_unit(M * F, f * f)
     one_unit(M.T @ M, f.T @ f)
-    for left_over in (M + F, M[1:], M.reshape(3, 4), -M):
+    for left_over in (M + F, -M, M.tril(), M.cumsum(0), M.sum(0)):
         assert not left_over.is_masked  # the mask belongs to the value that it hid
     exact(M[1:], f[1:])
     exact(M + 1, f + 1)
+
+
+ORDER = np.random.default_rng(8).permutation(6)
+VIEWS = {
+    "slice": lambda v: v[1:4],
+    "steps": lambda v: v[::-2, 1:],
+    "row": lambda v: v[2],
+    "element": lambda v: v[2, 1],
+    "new axis": lambda v: v[:, None, ..., 1:],
+    "permuted": lambda v: v[ORDER],
+    "batch": lambda v: v[ORDER][2:5],
+    "batch of batches": lambda v: v[ORDER][ORDER][:2].T,
+    "repeated": lambda v: v[np.array([3, 3, 0, -1])],
+    "chosen": lambda v: v[np.arange(6) % 2 == 0],
+    "columns": lambda v: v[:, [2, 0]],
+    "rows and columns": lambda v: v[[1, 2, 1], [0, 2, 0]],
+    "apart": lambda v: v.reshape(2, 3, 3)[[1, 0], :, [0, 2]],
+    "entries": lambda v: v[np.arange(18).reshape(6, 3) % 5 == 0],
+    "reshaped": lambda v: v.reshape(2, 9),
+    "raveled": lambda v: v.ravel(),
+    "transposed": lambda v: v.reshape(2, 3, 3).transpose(2, 0, 1),
+    "repeat": lambda v: v.repeat(2, axis=0),
+    "swapped": lambda v: v.reshape(2, 3, 3).swapaxes(0, 2),
+    "squeezed": lambda v: v[:, :1].squeeze(1),
+    "diagonal": lambda v: v.diagonal(),
+    "taken": lambda v: v.take([4, 4, 1], axis=0),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_of_masked_operands_stay_masked(session, name):
+    """Nothing is opened anew: the view's own mask and difference are those of its elements."""
+    view = VIEWS[name]
+    x = grid(session, (6, 3), 1)
+    M, v = session.share(x).masked(), view(x)
+    V, W, other = view(M), session.share(np.ones((2, 1))), session.share(np.ones(v.shape))
+    masked = session.protocol == "additive"
+    assert V.is_masked == masked
+    exact(V, v)
+    start = session.cost
+    square = V * V
+    between = session.cost
+    product = V * other
+    spent, end = between - start, session.cost - between
+    one_unit(square, v * v)
+    one_unit(product, v)
+    if masked:
+        size = v.size * word_bits(session.modulus) // 8
+        sent = size * (session.n_parties - 1)
+        assert spent == he.Cost(1, sent, 3 * size)
+        assert end == he.Cost(2, 2 * sent, 3 * size)
+    if v.ndim == 2:
+        one_unit(V.T @ V, v.T @ v)
+        one_unit(V[:, :1] @ W.T, v[:, :1] @ np.ones((1, 2)))
+
+
+def test_a_masked_tensor_in_its_own_shape_is_itself(session):
+    M = session.share(grid(session, (4, 3), 1)).masked()
+    assert M.reshape(4, -1) is M
 
 
 def test_scaled_operands(session):

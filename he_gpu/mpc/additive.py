@@ -296,6 +296,18 @@ class Additive(Scheme):
         """
         return self._comparison.beyond(x, low, high)
 
+    def largest(self, x: Array, smallest: bool = False) -> Array:
+        """Return shares of the largest along axis 1; see `Scheme.largest`.
+
+        Error: none.
+        Cost: for n rows of m elements, W = ceil(m / 64), P = n (n - 1) / 2 pairs and levels L =
+            ceil(log2(n - 1)), 7 + L rounds modulo 2^64, 6 + L modulo 2^32. Each party sends to each
+            other one n m words and 8 W (3 (k / 2 - 1) P + 2 n (n - 2) + n) bytes, and the dealer
+            8 W ((5 k / 2 - 2) P + n (n - 2)) bytes and 128 n W words.
+        Leaks: nothing; opened words are uniform.
+        """
+        return self._comparison.largest(x, smallest)
+
     def _truncate(self, x: Array, factor: Array | None, shape: tuple[int, ...], drop: int) -> Array:
         minus_mask, low, top = self._dealer.truncation(shape, drop)
         partial = self.backend.open_scaled(x, minus_mask, factor)

@@ -9,12 +9,14 @@ and words with their bits as in Escudero et al., CRYPTO 2020 (edaBits), here fro
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from he_gpu.backend import Array, Stream, words_per_row
 from he_gpu.mpc.dealer import Dealer
+from he_gpu.mpc.pool import BULK_BYTES
 
 
 class BitMask(NamedTuple):
@@ -69,19 +71,61 @@ class BitDealer(Dealer):
         words = self._draw(1, (n,))[:, 0]
         total = self._backend.reconstruct(words, self._modulus)
         bits = self._backend.neg(total, self._modulus) if negated else total
-        planes = self._backend.bit_planes(bits)
-        pairs = self._bit_products(planes[::2], planes[1::2])
-        return BitMask(words[self._rows], self._split_bits(planes), pairs, total)
+        return BitMask(words[self._rows], *self._bits_of(bits), total)
 
-    def carry_masks(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """Return masks for p_hi, g_lo and p_lo of a level, and the first times the others."""
-        stack, total = self._draw_bits((3, *shape))
-        return stack, self._bit_products(total[:1], total[1:])
+    def masks_with_bits_of_gaps(self, shape: tuple[int, int], width: int) -> BitMask:
+        """Return masks for some rows of words, with the bits of all differences of two rows.
 
-    def and_masks(self, shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
-        """Return masks of two factors, and shares of their product."""
-        stack, total = self._draw_bits((2, *shape))
-        return stack[:, 0], stack[:, 1], self._bit_products(total[0], total[1])
+        Args:
+            shape: (rows, n).
+            width: 64 W, to which each difference of rows is filled up with zeros.
+
+        Returns:
+            Words (parties, rows, n) and total (rows, n); planes and pairs of M_i - M_j for rows
+            i < j, one behind the other in the order of `numpy.triu_indices`.
+        """
+        xp, backend = self._backend.xp, self._backend
+        words = self._draw(1, shape)[:, 0]
+        total = backend.reconstruct(words, self._modulus)
+        i, j = (backend.asarray(index) for index in np.triu_indices(shape[0], 1))
+        gaps = xp.zeros((len(i), width), self._dtype)
+        gaps[:, : shape[1]] = backend.sub(total[i], total[j], self._modulus)
+        return BitMask(words[self._rows], *self._bits_of(gaps.reshape(-1)), total)
+
+    def carry_masks(self, counts: Sequence[int], width: int) -> Iterator[tuple[Array, Array]]:
+        """Yield, for each level of a tree, masks for p_hi, g_lo and p_lo, and the first times these.
+
+        Args:
+            counts: how many pairs of nodes each level joins.
+            width: W of a node.
+        """
+        return self._by_level(3, counts, width)
+
+    def and_masks(self, counts: Sequence[int], width: int) -> Iterator[tuple[Array, Array]]:
+        """Yield, for each level of a tree of products, masks of two factors, and their product."""
+        return self._by_level(2, counts, width)
+
+    def _by_level(
+        self, n_masks: int, counts: Sequence[int], width: int
+    ) -> Iterator[tuple[Array, Array]]:
+        """Yield masks (parties, n_masks, count, W) and the first times each other one of them.
+
+        Levels are dealt together, as many as do not pass `BULK_BYTES`: most are small.
+        """
+        level_bytes = 8 * self._n_parties * n_masks * width
+        first = 0
+        while first < len(counts):
+            last = first + 1
+            while last < len(counts) and sum(counts[first : last + 1]) * level_bytes <= BULK_BYTES:
+                last += 1
+            stack, total = self._draw_bits((n_masks, sum(counts[first:last]), width))
+            products = self._bit_products(total[:1], total[1:])
+            start = 0
+            for count in counts[first:last]:
+                level = slice(start, start + count)
+                yield stack[:, :, level], products[:, :, level]
+                start += count
+            first = last
 
     def shared_bits(self, rows: int, n: int, mask: Array | None = None) -> SharedBits:
         """Return uniform bits; with a mask (n,) also its products with them."""
@@ -102,6 +146,12 @@ class BitDealer(Dealer):
         streams = [prg.stream(shape, self._modulus) for prg in self._prgs[:-1]]
         self.bytes_sent += rows * n * self._dtype.itemsize
         return StepBits(planes, total, streams)
+
+    def _bits_of(self, words: Array) -> tuple[Array, Array]:
+        """Return boolean shares of the bits of words (n,), and of the products of neighbours."""
+        planes = self._backend.bit_planes(words)
+        pairs = self._bit_products(planes[::2], planes[1::2])
+        return self._split_bits(planes), pairs
 
     def _draw_bits(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
         """Return boolean shares of uniform bits, and the bits."""

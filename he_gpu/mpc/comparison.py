@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -117,13 +118,7 @@ class Comparison:
         opened, mask = self._open(x.reshape(len(x), n), negated=True)
         planes = self._backend.bit_planes(opened)
         nodes = self._backend.equal_leaves(planes, mask.planes, mask.pairs, self._lead)
-        while nodes.shape[1] > 1:
-            high, low = nodes[:, 1::2], nodes[:, ::2]
-            a, b, c = self._dealer.and_masks(low.shape[1:])
-            partial = self._backend.and_open(high, a, low, b)
-            both = self._channel.exchange([partial], BITS)[0]
-            nodes = self._backend.and_combine(both, low, a, c)
-        return self._to_words(nodes, n).reshape(x.shape)
+        return self._to_words(self._all(nodes), n).reshape(x.shape)
 
     def positive_part(self, x: Array) -> Array:
         """Return shares of max(x, 0) for signed words x; (parties, *shape) both.
@@ -153,6 +148,57 @@ class Comparison:
             full = [self._backend.xp.broadcast_to(self._here(bound), shape) for bound in bounds]
             thresholds = self._backend.xp.stack([bound.reshape(-1) for bound in full])
         return self._excesses(x, thresholds, 1)
+
+    def largest(self, x: Array, smallest: bool = False) -> Array:
+        """Return shares of the largest of n rows, or of the smallest: all pairs compared at once.
+
+        The differences of the rows' masks are the masks of the rows' differences, so that each row
+        is opened once. A row is the largest where it beats all others, of equal ones the first (of
+        smallest the last); its mask serves the product with that bit too.
+
+        Args:
+            x: (parties, n, *shape) shares of signed words whose differences fit the word, n > 1.
+            smallest: whether to return the smallest.
+
+        Returns:
+            (parties, *shape).
+        """
+        xp, (rows, *shape) = self._backend.xp, x.shape[1:]
+        n = math.prod(shape)
+        if n == 0:
+            return xp.zeros((len(x), *shape), x.dtype)
+        width = -(-n // 64) * 64
+        mask = self._dealer.masks_with_bits_of_gaps((rows, n), width)
+        partial = self._backend.open_masked(x.reshape(len(x), rows, n), mask.words)
+        opened = self._filled(self._channel.exchange([partial], self._modulus)[0], width)
+        i, j = np.triu_indices(rows, 1)
+        gaps = self._backend.sub(opened[self._here(i)], opened[self._here(j)], self._modulus)
+        less = self._signs(gaps.reshape(-1), np.zeros((1, 1), x.dtype), mask)
+        less = less.reshape(len(x), len(i), width // 64)
+        more = less.copy()
+        if self._lead:
+            flipped = (less if smallest else more)[0]
+            xp.invert(flipped, out=flipped)
+        # Row i of the games: less at the pairs (j, i), j < i, and more at the pairs (i, j).
+        games = xp.concatenate([more, less], axis=1)
+        first = self._here(_games(rows))
+        won = self._all(games[:, first].reshape(len(x), rows - 1, rows * (width // 64)))
+        shared = self._dealer.shared_bits(1, rows * width, self._filled(mask.total, width).ravel())
+        wanted = self._channel.exchange([self._backend.xor_open(won, shared.planes)], BITS)[0]
+        words = self._filled(mask.words, width).reshape(len(x), -1)
+        parts = self._backend.bit_times_word(
+            wanted, opened.reshape(1, -1), shared.words, words, shared.products, self._lead, 0
+        )
+        total = xp.sum(parts.reshape(len(x), rows, width), axis=1, dtype=x.dtype)
+        return total[:, :n].reshape(len(x), *shape)
+
+    def _filled(self, words: Array, width: int) -> Array:
+        """Return words (..., n) with zeros behind them, so that their last axis has a width."""
+        if words.shape[-1] == width:
+            return words
+        result = self._backend.xp.zeros((*words.shape[:-1], width), words.dtype)
+        result[..., : words.shape[-1]] = words
+        return result
 
     def _excesses(self, x: Array, thresholds: Array, n_below: int) -> Array:
         """Return shares of x - t where it is positive, for some thresholds first of t - x.
@@ -223,10 +269,15 @@ class Comparison:
         else:
             public = planes.reshape(-1, 2, planes.shape[1])
         nodes = backend.carry_leaves(public, places, mask.planes, mask.pairs, self._lead)
+        counts, count = [], nodes.shape[2]
         for picks in plan.levels:
+            count = (count if picks is None else len(picks)) // 2
+            counts.append(count)
+        masks = self._dealer.carry_masks(counts, planes.shape[1])
+        for picks, (level_masks, products) in zip(plan.levels, masks, strict=True):
             if picks is not None:
                 nodes = backend.choose_nodes(nodes, picks, flags)
-            nodes = self._join(nodes)
+            nodes = self._join(nodes, level_masks, products)
         if plan.roots != tuple(range(nodes.shape[2])):
             nodes = backend.choose_nodes(nodes, [(root, root, -1) for root in plan.roots], flags)
         signs = backend.xp.bitwise_xor(nodes[:, 0], mask.planes[:, None, -1])
@@ -248,20 +299,35 @@ class Comparison:
         k = planes.shape[1]
         public, places = planes.reshape(-1, 2, width), tuple(range(k // 2)) * count
         nodes = backend.carry_leaves(public, places, mask.planes, mask.pairs, self._lead)
-        while nodes.shape[2] > count:
-            nodes = self._join(nodes)
+        counts = [nodes.shape[2] >> level for level in range(1, (k // 2).bit_length())]
+        for masks, products in self._dealer.carry_masks(counts, width):
+            nodes = self._join(nodes, masks, products)
         signs = backend.xp.bitwise_xor(nodes[:, 0], mask.planes[:, None, -1])
         if self._lead:
             signs[0] ^= planes[:, -1]
         return signs
 
-    def _join(self, nodes: Array) -> Array:
+    def _join(self, nodes: Array, masks: Array, products: Array) -> Array:
         """Return the next level of carry trees: (parties, 2, m, W) -> (parties, 2, m / 2, W)."""
-        shape = nodes.shape[2] // 2, nodes.shape[3]
-        masks, products = self._dealer.carry_masks(shape)
         partial = self._backend.carry_open(nodes, masks)
         opened = self._channel.exchange([partial], BITS)[0]
         return self._backend.carry_combine(opened, nodes, masks, products)
+
+    def _all(self, bits: Array) -> Array:
+        """Return whether all of some bits are set: (parties, m, W) -> (parties, 1, W)."""
+        counts, m = [], bits.shape[1]
+        while m > 1:
+            counts.append(m // 2)
+            m -= m // 2
+        for masks, products in self._dealer.and_masks(counts, bits.shape[2]):
+            even = 2 * masks.shape[2]
+            high, low, odd = bits[:, 1:even:2], bits[:, :even:2], bits[:, even:]
+            partial = self._backend.and_open(high, masks[:, 0], low, masks[:, 1])
+            both = self._channel.exchange([partial], BITS)[0]
+            bits = self._backend.and_combine(both, low, masks[:, 0], products[:, 0])
+            if odd.shape[1]:
+                bits = self._backend.xp.concatenate([bits, odd], axis=1)
+        return bits
 
     def _to_words(self, bits: Array, n: int) -> Array:
         """Return additive shares (parties, rows, n) of packed bits (parties, rows, W)."""
@@ -269,6 +335,21 @@ class Comparison:
         partial = self._backend.xor_open(bits, shared.planes)
         opened = self._channel.exchange([partial], BITS)[0]
         return self._backend.bit_shares(opened, shared.words, self._lead, out=shared.words)
+
+
+@lru_cache(maxsize=64)
+def _games(n: int) -> Array:
+    """Return for n rows, game by game, where each finds its result: (n - 1, n).
+
+    With n (n - 1) / 2 pairs i < j in the order of `numpy.triu_indices`, pair p stands at p for i
+    and behind all of them at n (n - 1) / 2 + p for j.
+    """
+    i, j = np.triu_indices(n, 1)
+    found = np.empty((n, n - 1), np.int64)
+    pairs = np.arange(len(i))
+    found[i, j - 1] = pairs
+    found[j, i] = len(i) + pairs
+    return np.ascontiguousarray(found.T)
 
 
 def _on_host(words: Array) -> bool:

@@ -36,8 +36,11 @@ class DealerMask:
         self.name = next(_numbers) if name is None else name
 
     def view(self, total: Kept, *change: Hashable) -> DealerMask:
-        """Return the mask of a view, equal in name wherever mask and change are equal."""
-        return DealerMask(total, (self.name, *change))
+        """Return the mask of a view, equal in name wherever mask and change are equal.
+
+        Without a change it gets a name that no other mask has.
+        """
+        return DealerMask(total, (self.name, *change) if change else None)
 
 
 class Correlation(NamedTuple):
@@ -144,7 +147,10 @@ class Dealer:
             return a, b, self._by_call(self._split(c_total)), [None] * n, [None] * n
 
         key = (operation, _name(left), _name(right), drop)
-        items = self._take(key, make, lambda: _product_words(operation, left, right, drop > 0))
+        named = isinstance(left, DealerMask) or isinstance(right, DealerMask)
+        items = self._take(
+            key, make, lambda: _product_words(operation, left, right, drop > 0), named
+        )
         self.bytes_sent += (3 if drop else 1) * items[2][0].nbytes
         return Correlation(*items)
 
@@ -165,12 +171,16 @@ class Dealer:
         return c, low, top
 
     def _take(
-        self, kind: Any, make: Callable[[int], tuple[Any, ...]], n_words: Callable[[], int]
+        self,
+        kind: Any,
+        make: Callable[[int], tuple[Any, ...]],
+        n_words: Callable[[], int],
+        named: bool = False,
     ) -> Any:
         """Return the next correlation of a kind; n_words is how many of it a party holds."""
         self._own.check_process()  # a forked child must not take what its parent takes too
         return self._pool.take(
-            kind, make, lambda: n_words() * self._n_parties * self._dtype.itemsize
+            kind, make, lambda: n_words() * self._n_parties * self._dtype.itemsize, named
         )
 
     def _operand(self, mask: DealerMask | tuple[int, ...], n: int) -> tuple[Any, Kept]:

@@ -1,7 +1,9 @@
 """An operand masked and opened once, for use in many products.
 
-Layer: mpc. The opened word is x - a for a mask a that belongs to this one immutable value; views of
-x (transposed, scaled by a public integer) have the same views of the mask.
+Layer: mpc. The opened word is x - a for a mask a that belongs to this one immutable value. What is
+seen of x otherwise (transposed, indexed, scaled by a public integer) is seen of the mask and of the
+opened words alike: nothing is opened anew, and an element that occurs several times is still one
+value under one mask.
 Source: the reuse of one Beaver mask per operand, as in SecureML (Mohassel and Zhang, S&P 2017,
 section IV.A), where the data matrix is masked once for all steps of the training.
 """
@@ -42,27 +44,19 @@ class Masked(NamedTuple):
         )
 
     def viewed(self, change: Callable[[Array], Array], *name: Hashable) -> Masked:
-        """Return the same operand seen through a change of its last axes.
+        """Return the same operand seen through a change of its axes.
 
         Args:
-            change: moves elements about by their last axes, whatever axes stand before these.
-            name: what tells this change from every other.
+            change: moves, drops or repeats elements, of arrays that have these axes last, whatever
+                axes stand before them.
+            name: what tells this change from every other; none where nobody will ask for the same
+                one again.
         """
         return Masked(
             Kept(change(self.stack.words)),
             Kept(change(self.mask.words)),
             Kept(change(self.opened.words)),
-            self.handle.view(Kept(change(self.handle.total.words)), "viewed", *name),
-        )
-
-    def reshaped(self, *shape: int) -> Masked:
-        """Return the same operand in another shape."""
-        parties = self.stack.shape[0]
-        return Masked(
-            Kept(self.stack.words.reshape(parties, *shape)),
-            Kept(self.mask.words.reshape(parties, *shape)),
-            Kept(self.opened.words.reshape(shape)),
-            self.handle.view(Kept(self.handle.total.words.reshape(shape)), "reshaped", shape),
+            self.handle.view(Kept(change(self.handle.total.words)), *name),
         )
 
     def scaled(self, factor: Array, backend: Backend, modulus: int) -> Masked:

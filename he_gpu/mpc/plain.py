@@ -134,6 +134,11 @@ class Plain(Scheme):
         parts = [self.positive_part(part) for part in (under, self._difference(x, high))]
         return self.backend.xp.stack(parts, axis=1)
 
+    def largest(self, x: Array, smallest: bool = False) -> Array:
+        """Return the largest along axis 1, or the smallest."""
+        signed = x.view(f"i{x.dtype.itemsize}")
+        return (signed.min(axis=1) if smallest else signed.max(axis=1)).view(x.dtype)
+
     def add(self, x: Array, y: Array) -> Array:
         """Return ``x + y``, or raise RangeError unless |x + y| < 2**(k-2)."""
         return self._in_range("add", super().add(x, y))

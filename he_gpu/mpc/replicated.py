@@ -273,6 +273,14 @@ class Replicated(Scheme):
         shape = (2, *x.shape[1:])
         return self._by_pair(lambda words: self._pair.beyond(words, low, high), x, shape)
 
+    def largest(self, x: Array, smallest: bool = False) -> Array:
+        """Return shares of the largest along axis 1; see `Scheme.largest`.
+
+        Error, Cost, Leaks: as `below`, with `Additive.largest`.
+        """
+        shape = x.shape[2:]
+        return self._by_pair(lambda words: self._pair.largest(words, smallest), x, shape)
+
     def _cross(
         self, operation: Operation, x: Array, y: Array, add: Array, balance: bool = False
     ) -> Array:

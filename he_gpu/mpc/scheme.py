@@ -121,6 +121,18 @@ class Scheme(ABC):
         """
 
     @abstractmethod
+    def largest(self, x: Array, smallest: bool = False) -> Array:
+        """Return the stack of the largest along axis 1, or of the smallest, all compared at once.
+
+        Args:
+            x: stack of signed words (rows, n, *shape), n > 1, whose differences fit the word.
+            smallest: whether to return the smallest.
+
+        Returns:
+            A stack of shape (rows, *shape).
+        """
+
+    @abstractmethod
     def mask(self, x: Array) -> Masked | Array:
         """Return x in a form that later products reuse without opening it again."""
 

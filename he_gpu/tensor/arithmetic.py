@@ -160,8 +160,10 @@ class Arithmetic(Selection):
     def masked(self: Self) -> Self:
         """Return the same secret, masked and opened once for use in many products.
 
-        The other operand of each product still gets a fresh mask. `T` of the result is masked too.
-        Matrix products keep the digits of the operand, up to twice the memory of its shares.
+        The other operand of each product still gets a fresh mask. What is indexed, reshaped or
+        transposed of the result is masked too, so that a data matrix is opened once, whatever
+        batches are taken of it. Matrix products keep the digits of the operand, up to twice the
+        memory of its shares.
 
         Cost: 1 round with "additive", in which each party sends its words to the others; with
             other schemes, whose products open nothing of their operands, none.
@@ -253,7 +255,7 @@ class Arithmetic(Selection):
         if self._masked is None:
             return self._stack_as(ndim)
         ones = (1,) * (ndim - self.ndim)
-        return self._masked.reshaped(*ones, *self.shape) if ones else self._masked
+        return self._reshaped((*ones, *self.shape))._masked if ones else self._masked
 
     def _broadcast(self, public: Array, function: str) -> tuple[Array, Array]:
         """Return stack and public words on the device, ready for an elementwise operation."""
@@ -306,9 +308,7 @@ class Arithmetic(Selection):
         if self.ndim != 1:
             return self
         ends = (1, self.shape[0]) if side == "left" else (self.shape[0], 1)
-        masked = self._masked.reshaped(*ends) if self._masked is not None else None
-        stack = self._stack.reshape(self._stack.shape[0], *ends)
-        return type(self)(self.session, stack, self.frac_bits, masked)
+        return self._reshaped(ends)
 
     def _matmul_public(self: Self, other: Any, side: str, frac_bits: int | None = None) -> Self:
         """Multiply with a public matrix on the given side."""

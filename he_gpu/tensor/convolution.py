@@ -247,11 +247,8 @@ def _view(value: Any, change: Callable[..., Array], *arguments: Hashable) -> Any
     """Return a view of a public array or of a tensor, whose mask is seen in the same way."""
     if not isinstance(value, Arithmetic):
         return change(value, *arguments)
-    if value._masked is None:
-        return value._like(change(value._stack, *arguments))
     name = (change.__name__, *arguments)
-    masked = value._masked.viewed(lambda words: change(words, *arguments), *name)
-    return type(value)(value.session, masked.stack.words, value.frac_bits, masked)
+    return value._viewed(lambda words: change(words, *arguments), *name)
 
 
 # Operands and their product

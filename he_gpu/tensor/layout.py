@@ -6,6 +6,8 @@ secret.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
+from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
@@ -30,6 +32,8 @@ Self = TypeVar("Self", bound="Layout")
 
 class Layout:
     """A share stack with its session, fraction bits and shape; `SecretTensor` computes on it.
+
+    What moves, drops or repeats elements keeps a mask: nothing is opened anew, see `masked`.
 
     Attributes:
         session: the session that holds the shares.
@@ -68,15 +72,15 @@ class Layout:
 
     @property
     def T(self: Self) -> Self:  # noqa: N802 - NumPy's name
-        """The tensor with its axes reversed; a masked matrix stays masked. Cost: none."""
+        """The tensor with its axes reversed; a masked one stays masked. Cost: none."""
         self.session.check_open("T")
-        if self._masked is not None and self.ndim == 2:
-            masked = self._masked.transposed()
-            return type(self)(self.session, masked.stack.words, self.frac_bits, masked)
         return self.transpose()
 
     def transpose(self: Self, *axes: int) -> Self:
-        """Return the tensor with permuted axes, reversed by default. Cost: none."""
+        """Return the tensor with permuted axes, reversed by default; a masked one stays masked.
+
+        Cost: none.
+        """
         self.session.check_open("transpose")
         order = axes or tuple(reversed(range(self.ndim)))
         if len(axes) == 1 and axes[0] is None:
@@ -86,10 +90,23 @@ class Layout:
         if len(order) != self.ndim:
             raise ArgumentValueError(f"transpose: {self.ndim} axes expected, got {order}")
         normal = self._axes(order, "transpose")
-        return self._like(self._stack.transpose(0, *(axis + 1 for axis in normal)))
+        if self._masked is None:
+            return self._like(self._stack.transpose(0, *(axis + 1 for axis in normal)))
+        ndim = self.ndim
+        if ndim > 1 and normal == (*range(ndim - 2), ndim - 1, ndim - 2):
+            return self._with_mask(self._masked.transposed())
+
+        def change(words: Array) -> Array:
+            lead = words.ndim - ndim
+            return words.transpose(*range(lead), *(lead + axis for axis in normal))
+
+        return self._with_mask(self._masked.viewed(change, "transposed", normal))
 
     def reshape(self: Self, *shape: Any) -> Self:
-        """Return the elements in another shape; one length may be -1. Cost: none."""
+        """Return the elements in another shape; one length may be -1.
+
+        A masked tensor stays masked. Cost: none.
+        """
         self.session.check_open("reshape")
         if len(shape) == 1 and isinstance(shape[0], tuple | list):
             shape = tuple(shape[0])
@@ -97,7 +114,7 @@ class Layout:
             view = np.broadcast_to(np.empty((), np.bool_), self.shape).reshape(shape)
         except (ValueError, TypeError) as error:
             raise ArgumentValueError(f"reshape: {error}") from None
-        return self._like(self._stack.reshape(self._stack.shape[0], *view.shape))
+        return self._reshaped(view.shape)
 
     def __len__(self) -> int:
         if not self.shape:
@@ -105,26 +122,35 @@ class Layout:
         return self.shape[0]
 
     def __iter__(self: Self) -> Iterator[Self]:
-        return (self[index] for index in range(len(self)))
+        return (self[at] for at in range(len(self)))
 
     def __getitem__(self: Self, key: Any) -> Self:
-        """Index with public integers, slices, ellipses, None, integer or boolean arrays."""
+        """Index with public integers, slices, ellipses, None, integer or boolean arrays.
+
+        A masked tensor stays masked: a batch of a data matrix that was opened once, in whatever
+        order, is not opened again. Cost: none.
+        """
         self.session.check_open("indexing")
         parts = key if isinstance(key, tuple) else (key,)
         if any(isinstance(part, Layout) for part in parts):
             raise SecretAccessError("indexing: a secret index is not supported; reveal() it first")
+        basic, ndim = all(_is_basic(part) for part in parts), self.ndim
+        xp = self.session.backend.xp
+
+        def change(words: Array) -> Array:
+            if basic or len(parts) == 1 or words.ndim == ndim:
+                behind_others = (*(slice(None),) * (words.ndim - ndim), *parts)
+                return words[behind_others]
+            # Share by share, because one index array of several may move the axes they replace.
+            return xp.stack([share[key] for share in words])
+
         try:
-            if all(_is_basic(part) for part in parts):
-                behind_parties = (slice(None), *parts)
-                stack = self._stack[behind_parties]
-            else:  # share by share, because an index array may move the axis that it replaces
-                xp = self.session.backend.xp
-                stack = xp.stack([share[key] for share in self._stack])
+            # Whoever indexes by arrays seldom does so twice; comparing them would cost more.
+            return self._viewed(change, *(["indexed", *map(_named, parts)] if basic else ()))
         except IndexError as error:
             raise IndexRangeError(f"indexing: {error}") from None
         except TypeError as error:
             raise ArgumentTypeError(f"indexing: {error}") from None
-        return self._like(stack)
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise ArgumentTypeError("a SecretTensor is immutable: its mask belongs to one value")
@@ -147,6 +173,34 @@ class Layout:
 
     def _like(self: Self, stack: Array) -> Self:
         return type(self)(self.session, stack, self.frac_bits)
+
+    def _with_mask(self: Self, masked: Masked) -> Self:
+        """Return a tensor of the same fraction bits with its mask."""
+        return type(self)(self.session, masked.stack.words, self.frac_bits, masked)
+
+    def _viewed(self: Self, change: Callable[[Array], Array], *name: Hashable) -> Self:
+        """Return the tensor seen through a change of its axes; a masked one stays masked.
+
+        Args:
+            change: see `Masked.viewed`.
+            name: likewise.
+        """
+        if self._masked is None:
+            return self._like(change(self._stack))
+        return self._with_mask(self._masked.viewed(change, *name))
+
+    def _reshaped(self: Self, shape: tuple[int, ...]) -> Self:
+        """Return the tensor in another shape of as many elements; a masked one stays masked."""
+        if shape == self.shape:
+            return self
+        if self._masked is None:
+            return self._like(self._stack.reshape(self._stack.shape[0], *shape))
+        ndim = self.ndim
+
+        def change(words: Array) -> Array:
+            return words.reshape(*words.shape[: words.ndim - ndim], *shape)
+
+        return self._with_mask(self._masked.viewed(change, "reshaped", shape))
 
     def _check_partner(self, other: Layout, function: str) -> None:
         if other.session is not self.session:
@@ -198,6 +252,14 @@ def _is_basic(part: Any) -> bool:
     if isinstance(part, bool):  # NumPy takes it for a mask
         return False
     return part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
+
+
+def _named(part: Any) -> Hashable:
+    """Return a part of an index as what can be hashed, which no slice can before Python 3.12."""
+    if not isinstance(part, slice):
+        return part
+    ends = part.start, part.stop, part.step
+    return ("slice", *(None if end is None else index(end) for end in ends))
 
 
 def check_matmul(

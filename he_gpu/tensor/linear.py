@@ -52,9 +52,6 @@ class Linear(Shaping):
         """
         self.session.check_open("matrix_transpose")
         self._check_matrix("matrix_transpose")
-        if self._masked is not None:
-            masked = self._masked.transposed()
-            return type(self)(self.session, masked.stack.words, self.frac_bits, masked)
         return self.swapaxes(-1, -2)
 
     def trace(self: Self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Self:

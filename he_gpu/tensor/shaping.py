@@ -26,8 +26,9 @@ PadMode = Literal["constant", "edge", "reflect", "symmetric", "wrap"]
 class Shaping(Arithmetic):
     """The methods of a `SecretTensor` that rearrange its elements, with NumPy's meanings.
 
-    Each returns a new tensor of the same fraction bits, which is not masked. What is public in the
-    arguments (shapes, axes, indices) is public in the result.
+    Each returns a tensor of the same fraction bits. What is public in the arguments (shapes, axes,
+    indices) is public in the result. Where elements are moved, dropped or repeated alone, a masked
+    tensor stays masked; not where zeros come in, or sums.
 
     Cost: none. Leaks: nothing. Error: none.
     """
@@ -52,8 +53,12 @@ class Shaping(Arithmetic):
             raise ArgumentValueError(
                 f"broadcast_to: shape must be one that {self.shape} broadcasts to, got {wanted}"
             )
-        stack = self._stack_as(len(wanted))
-        return self._like(self.session.backend.xp.broadcast_to(stack, (stack.shape[0], *wanted)))
+        xp, x = self.session.backend.xp, self._padded_to(len(wanted))
+
+        def change(words: Array) -> Array:
+            return xp.broadcast_to(words, (*words.shape[: words.ndim - x.ndim], *wanted))
+
+        return x._viewed(change, "broadcast", wanted)
 
     def expand_dims(self: Self, axis: int | tuple[int, ...]) -> Self:
         """Return the tensor with axes of length 1 put where ``axis`` says, in the result.
@@ -127,8 +132,7 @@ class Shaping(Arithmetic):
         self.session.check_open("flip")
         turned = self._axes(range(self.ndim) if axis is None else axis, "flip")
         steps = (slice(None, None, -1 if at in turned else None) for at in range(self.ndim))
-        behind_parties = (slice(None), *steps)
-        return self._like(self._stack[behind_parties])
+        return self[tuple(steps)]
 
     def roll(self: Self, shift: int | tuple[int, ...], axis: Axes = None) -> Self:
         """Return the elements shifted along axes, those that leave at an end back at the other.
@@ -220,7 +224,7 @@ class Shaping(Arithmetic):
         if min(counts, default=0) < 0:
             raise ArgumentValueError(f"tile: reps must be at least 0, got {min(counts)}")
         ndim = max(self.ndim, len(counts))
-        tensor = self._like(self._stack_as(ndim))
+        tensor = self._padded_to(ndim)
         for at, count in enumerate((1,) * (ndim - len(counts)) + counts):
             if count != 1:
                 tensor = tensor._picked(np.tile(np.arange(tensor.shape[at]), count), at)
@@ -329,8 +333,13 @@ class Shaping(Arithmetic):
         self._check_matrix("diagonal")
         rows, columns = self._axes((axis1, axis2), "diagonal")
         at = clamped(offset, "diagonal: offset", self.shape[rows], self.shape[columns])
-        xp = self.session.backend.xp
-        return self._like(xp.diagonal(self._stack, at, rows + 1, columns + 1))
+        xp, ndim = self.session.backend.xp, self.ndim
+
+        def change(words: Array) -> Array:
+            lead = words.ndim - ndim
+            return xp.diagonal(words, at, lead + rows, lead + columns)
+
+        return self._viewed(change, "diagonal", at, rows, columns)
 
     def tril(self: Self, k: int = 0) -> Self:
         """Return the matrices of the last two axes with 0 above diagonal k.
@@ -369,8 +378,13 @@ class Shaping(Arithmetic):
 
     def _picked(self: Self, indices: Array, axis: int) -> Self:
         """Return the elements at indices in range along an axis."""
-        backend = self.session.backend
-        return self._like(backend.xp.take(self._stack, backend.asarray(indices), axis=axis + 1))
+        xp, ndim = self.session.backend.xp, self.ndim
+        places = self.session.backend.asarray(indices)
+        return self._viewed(lambda words: xp.take(words, places, axis=words.ndim - ndim + axis))
+
+    def _padded_to(self: Self, ndim: int) -> Self:
+        """Return the tensor with axes of length 1 put before its own, up to ndim."""
+        return self._reshaped((1,) * (ndim - self.ndim) + self.shape)
 
     def _triangle(self: Self, k: Any, function: str) -> Self:
         self._check_matrix(function)

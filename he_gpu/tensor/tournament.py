@@ -9,6 +9,7 @@ algorithm 5.2.2 M.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,9 @@ from he_gpu.tensor.ordering import below, difference
 if TYPE_CHECKING:
     from he_gpu.session import Session
 
+PAIRED = 2**14
+"""Comparisons that take less time together, on every device, than the levels that they spare."""
+
 
 def extreme(session: Session, stack: Array, smallest: bool = False) -> Array:
     """Return the largest along axis 1, or the smallest, as a stack (rows, *rest).
@@ -28,11 +32,14 @@ def extreme(session: Session, stack: Array, smallest: bool = False) -> Array:
         stack: (rows, n, *rest), n > 0.
         smallest: whether to return the smallest.
 
-    Cost: ceil(log2 n) calls of the scheme's `positive_part` one after another, for n - 1 elements
-        each of rest altogether.
+    Cost: while more than two are left, and their pairs are more than `at_once` allows, a call of
+        the scheme's `positive_part` for half of them, which leaves the other half; then one of its
+        `largest` for more than two, or of `positive_part` for two.
     """
     scheme, xp = session.scheme, session.backend.xp
     while (n := stack.shape[1]) > 1:
+        if n > 2 and at_once(n, prod(stack.shape[2:])):
+            return scheme.largest(stack, smallest)
         half = n // 2
         x, y, odd = stack[:, :half], stack[:, half : 2 * half], stack[:, 2 * half :]
         part = scheme.positive_part(difference(session, x, y))
@@ -40,6 +47,11 @@ def extreme(session: Session, stack: Array, smallest: bool = False) -> Array:
         if n % 2:
             stack = xp.concatenate([stack, odd], axis=1)
     return stack[:, 0]
+
+
+def at_once(n: int, size: int) -> bool:
+    """Tell whether all pairs of n rows of a size are compared at once, in whole words of 64."""
+    return n * (n - 1) // 2 * -(-size // 64) * 64 <= PAIRED
 
 
 def first_extreme(session: Session, stack: Array, smallest: bool = False) -> Array:

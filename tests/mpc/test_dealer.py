@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import he_gpu as he
-from he_gpu.backend import get_backend
+from he_gpu.backend import Kept, get_backend
 from he_gpu.channel import LocalChannel
 from he_gpu.mpc import Additive, dealer
 from he_gpu.mpc.dealer import Dealer, DealerMask
@@ -137,14 +137,24 @@ def test_triples_of_masks_that_are_kept(modulus, parties, repeats):
 
 
 @rings
-def test_triples_of_transposed_and_scaled_masks(modulus):
+def test_triples_of_views_of_masks(modulus):
     scheme = Additive(KeyRing(1), get_backend("cpu"), modulus, LocalChannel(3))
     word = np.uint64 if modulus == 2**64 else np.uint32
     x = np.arange(12, dtype=word).reshape(4, 3)
     masked = scheme.mask(scheme.share(x, 0))
     factor = np.asarray(word(2**20 + 7))
+
+    def turned(words):
+        return words[..., ::-1, :]
+
+    def repeated(words):
+        return words[..., [2, 0, 2], :]
+
     for view, plain in (
         (masked, x),
+        (masked.viewed(turned, "turned"), turned(x)),
+        (masked.viewed(repeated), repeated(x)),
+        (masked.viewed(repeated).transposed(), repeated(x).T),
         (masked.transposed(), x.T),
         (masked.transposed().scaled(factor, scheme.backend, modulus), x.T * factor),
         (masked.scaled(factor, scheme.backend, modulus).transposed(), x.T * factor),
@@ -221,6 +231,29 @@ def test_two_kept_masks_have_two_numbers():
     d = make(2)
     handles = [d.mask((2, 2))[1] for _ in range(3)]
     assert len({handle.name for handle in handles}) == 3
+
+
+def test_views_of_masks_are_told_apart_by_name():
+    """One name, one view of one mask: else a product would be dealt for another's words."""
+    s = he.Session(device="cpu")
+    rng = np.random.default_rng(3)
+    X, Y = (s.share(np.arange(24.0).reshape(8, 3)).masked() for _ in range(2))
+    orders = [rng.permutation(8) for _ in range(20)]
+    keys = [np.s_[:4], np.s_[0:4], np.s_[4:], np.s_[::2], np.s_[:, :2], np.s_[0], np.s_[None]]
+    views = [x[key] for x in (X, Y) for key in keys]
+    views += [x[order] for x in (X, Y) for order in orders]
+    views += [x[orders[0]][key] for x in (X, Y) for key in keys]
+    views += [X.T, X.reshape(2, 4, 3), X.reshape(4, 2, 3), X.reshape(4, 2, 3).transpose(2, 0, 1)]
+    views += [X.repeat(2, 0), X.take([0, 1], 0), X.diagonal(), X.diagonal(-1), X.flip(), X.flip(0)]
+    by_name = {}
+    for view in (X, Y, *views):
+        handle = view._masked.handle
+        by_name.setdefault(handle.name, []).append(handle.total.words)
+    for masks in by_name.values():
+        assert all(np.array_equal(mask, masks[0]) for mask in masks)
+    assert len(by_name) == len(views) + 2
+    again = X[2:5]._masked.handle.name, X[2:5]._masked.handle.name
+    assert again[0] == again[1] != Y[2:5]._masked.handle.name
 
 
 @rings
@@ -370,9 +403,14 @@ def words_drawn(action, n_steps, bulk):
         lambda s, x, y: s.product("matmul", x, x, 16),
         lambda s, x, y: s.product("mul", y, y, 16),
         lambda s, x, y: s.truncate(y, 16),
+        lambda s, x, y: s.product("matmul", s.mask(y), s.mask(y), 16),
+        lambda s, x, y: s.product("matmul", s.mask(y), y, 16),
     ],
-    ids=["fresh", "masked", "transposed in the loop", "both masked", "square", "truncation"],
-)
+    ids=[
+        "fresh", "masked", "transposed in the loop", "both masked", "square", "truncation",
+        "both masked in the loop", "masked in the loop",
+    ],
+)  # fmt: skip
 def test_bulk_draws_no_more_than_it_hands_out(action):
     """A loop of equal steps uses all that is prepared for it: work is linear in its length."""
     assert words_drawn(action, 20, bulk=True) == words_drawn(action, 20, bulk=False)
@@ -387,7 +425,8 @@ def test_bulk_is_bounded_in_memory(left, right):
     backend, drawn = recording()
     d = Dealer(KeyRing(1), backend, 2**64, 2, range(2))
     d.expect(50)
-    d.product("matmul", left, right, 16)
+    for _ in range(2):  # the first is made alone
+        d.product("matmul", left, right, 16)
     single = max(np.prod(left), np.prod(right), left[0] * right[1])
     assert max(drawn) * 8 <= max(BULK_BYTES, single * 8)
 
@@ -396,14 +435,48 @@ def test_bulk_is_bounded_in_memory_for_kept_masks():
     backend, drawn = recording()
     d = Dealer(KeyRing(1), backend, 2**64, 2, range(2))
     (_, left), (_, right) = d.mask((200, 2)), d.mask((2, 200))
-    d.expect(50)
-    d.product("matmul", left, right, 16)
+    for step in range(2):
+        d.expect(50 - step)
+        d.product("matmul", left, right, 16)
+    assert len(d._pool._items) == 1
     assert max(drawn) * 8 <= max(BULK_BYTES, 200 * 200 * 8)
+
+
+def test_masks_that_do_not_come_again_leave_nothing_behind():
+    """A permutation for each epoch, a batch for each step: the pool holds those of two steps."""
+    d = make(2)
+    _, data = d.mask((40, 3))
+    rng = np.random.default_rng(5)
+    for step in range(100):
+        d.expect(100 - step)
+        order = rng.permutation(40)
+        batch = data.view(Kept(data.total.words[order]))
+        _, weight = d.mask((3, 2))
+        d.product("matmul", batch, weight, 16)
+        d.product("matmul", data, (3, 2), 16)  # this one comes again
+        if step in (50, 51):
+            d.product("matmul", data, weight, 16)
+    assert len(d._pool._items) == 1
+    assert len(d._pool._named | d._pool._named_before) == 2  # the last step remembers nothing
+    d.expect(0)
+    assert not d._pool._items
+    assert not d._pool._named | d._pool._named_before | d._pool._asked
+
+
+def test_a_pool_outside_of_a_loop_remembers_nothing():
+    d = make(2)
+    for _ in range(5):
+        d.product("matmul", d.mask((4, 4))[1], (4, 2), 16)
+        d.product("matmul", (4, 4), (4, 2), 16)
+    assert not d._pool._items
+    assert not d._pool._named | d._pool._named_before | d._pool._asked
 
 
 def test_pools_end_with_the_loop():
     d = make(2)
     d.expect(50)
+    d.product("mul", (4,), (4,), 16)
+    assert not d._pool._items  # asked for once, it may be the only one
     d.product("mul", (4,), (4,), 16)
     assert d._pool._items
     d.expect(0)

@@ -107,6 +107,13 @@ def program(scheme, modulus):
         scaled = masked.transposed().scaled(np.asarray(word(9)), backend, modulus)
         stacks["transposed"] = scheme.product("matmul", scaled, y, 5)
         stacks["both masked"] = scheme.product("matmul", scaled, masked, 0)
+        batch = masked.viewed(lambda words: words[..., [3, 0, 3], :])
+        for step in range(3):  # in bulk, and a batch that does not come again
+            scheme.expect(3 - step)
+            some = batch.viewed(lambda words, step=step: words[..., : step + 1, :], "some", step)
+            stacks[f"batch {step}"] = scheme.product("matmul", batch, z, 5)
+            stacks[f"some of a batch {step}"] = scheme.product("matmul", some, z, 5)
+        scheme.expect(0)
     stacks["scaled"] = scheme.mul_public(x, public, 4)
     thresholds = np.asarray([[0], [-50]], signed).view(word)
     stacks["below"] = scheme.below(x, thresholds)

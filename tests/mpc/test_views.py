@@ -250,6 +250,15 @@ def kept(scheme, x, y):
         scheme.product("mul", *pair, 9)
 
 
+def kept_views(scheme, x, y):
+    """Products of an operand opened once, in another order and with elements repeated."""
+    a, at = scheme.mask(x), np.arange(N)
+    turned = a.viewed(lambda words: words[..., ::-1], "turned")
+    repeated = a.viewed(lambda words: words[..., at // 2])
+    for pair in ((a, turned), (repeated, repeated), (repeated, y)):
+        scheme.product("mul", *pair, 9)
+
+
 def scalars(x, *integers):
     return [np.asarray(x.dtype.type(integer)) for integer in integers]
 
@@ -265,6 +274,7 @@ PRODUCTS = {
     "square": lambda s, x, y: s.product("mul", x, x, 9),
     "exact square": lambda s, x, y: s.product("mul", x, x, 0),
     "kept masks": kept,
+    "views of a kept mask": kept_views,
     "truncate": lambda s, x, y: s.truncate(x, 9),
     "mul_public": lambda s, x, y: s.mul_public(x, *scalars(x, 3), 9),
     "sums": sums,
