@@ -87,7 +87,15 @@ from he_gpu.functions import (
     vecdot,
     where,
 )
-from he_gpu.models import ReservoirRegressor
+from he_gpu.models import (
+    LinearRegression,
+    LogisticRegression,
+    MLPClassifier,
+    MLPRegressor,
+    ReservoirClassifier,
+    ReservoirRegressor,
+    Ridge,
+)
 from he_gpu.ring import Ring
 from he_gpu.session import Session, current_session
 from he_gpu.tensor import Polynomial, SecretTensor, approximate
@@ -96,8 +104,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Cost",
+    "LinearRegression",
+    "LogisticRegression",
+    "MLPClassifier",
+    "MLPRegressor",
     "Polynomial",
+    "ReservoirClassifier",
     "ReservoirRegressor",
+    "Ridge",
     "Ring",
     "SecretTensor",
     "Session",

@@ -25,11 +25,27 @@ class Classifier(Estimator):
     """
 
     _estimator_type: ClassVar[str] = "classifier"
+    classes_: Any
 
     def decision_function(self, X: Any) -> Any:
         """Return scores (n, n_classes), or (n,) for two classes, above 0 for the second.
 
-        Args, Returns, Raises: as `predict`. Leaks: nothing.
+        Args:
+            X: as `predict`.
+
+        Returns:
+            SecretTensor in fit's session; an ndarray where model and X are public.
+
+        Raises:
+            ValueError, RuntimeError: as `predict`.
+
+        Leaks: nothing.
+
+        Example:
+            >>> import he_gpu as he
+            >>> model = he.ReservoirClassifier(width=8, n_steps=9).fit([[0], [1], [2]], [0, 1, 2])
+            >>> model.decision_function([[0], [1]]).shape
+            (2, 3)
         """
         X = self._inputs(X, "decision_function")
         with no_grad():
@@ -52,6 +68,15 @@ class Classifier(Estimator):
         Cost: beyond the scores, of secrets one comparison for two classes, else
             `SecretTensor.argmax` along axis 1.
         Leaks: nothing.
+
+        Example:
+            >>> import he_gpu as he
+            >>> model = he.ReservoirClassifier(width=8).fit([[-1], [1]], ["no", "yes"])
+            >>> model.predict([[2], [-3]]).tolist()
+            ['yes', 'no']
+            >>> with he.Session(device="cpu"):
+            ...     model.fit([[-1], [1]], ["no", "yes"]).predict([[2], [-3]]).reveal().tolist()
+            [1.0, 0.0]
         """
         X = self._inputs(X, "predict")
         with no_grad():
@@ -66,19 +91,30 @@ class Classifier(Estimator):
 
         Args:
             X: as `predict`.
-            y: as `fit`.
+            y: plain labels (n,), all among `classes_`; or a secret, one-hot (n, n_classes) or, for
+                two classes, 0 and 1, (n,).
+
+        Raises:
+            ValueError: as `predict`; labels that are no classes; y of another shape or session.
 
         Leaks: the score, one number.
+
+        Example:
+            >>> import he_gpu as he
+            >>> X, y = [[-1], [1]], ["no", "yes"]
+            >>> he.ReservoirClassifier(width=8).fit(X, y).score(X, y)
+            1.0
         """
         X = self._inputs(X, "score")
         n = X.shape[0]
-        secret = isinstance(y, SecretTensor)
-        target = (
-            as_labels(y, "score", n)[1] if secret else label_indices(y, self.classes_, "score", n)
-        )
+        if isinstance(y, SecretTensor):
+            self._check_sessions(X, y, "score")
+            target = as_labels(y, "score", n, self.classes_)[1]
+        else:
+            target = label_indices(y, self.classes_, "score", n)
         with no_grad():
             scores = self._scores(X)
-        if scores.ndim == 1 and secret:
+        if scores.ndim == 1 and isinstance(target, SecretTensor):
             target = target[:, 1]
         return accuracy(scores, target)
 
@@ -86,4 +122,18 @@ class Classifier(Estimator):
         """Return scores of inputs that were checked, (n, n_classes), or (n,) for two classes."""
         raise ArgumentTypeError(f"{type(self).__name__}: no scores are defined")
 
-    classes_: Any
+
+def probabilities(scores: Any) -> Any:
+    """Return the probabilities (n, n_classes) of scores, (n, n_classes) or (n,) for two classes.
+
+    Cost: of secrets `SecretTensor.softmax`, or `sigmoid` for two classes.
+    """
+    secret = isinstance(scores, SecretTensor)
+    if scores.ndim == 1:
+        p = scores.sigmoid() if secret else 0.5 * (1 + np.tanh(scores / 2))
+        # (1 - p, p) is a public map of p: no protocol runs.
+        return p.reshape(-1, 1) @ np.array([[-1.0, 1.0]]) + np.array([1.0, 0.0])
+    if secret:
+        return scores.softmax(1)
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)

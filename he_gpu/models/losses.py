@@ -22,16 +22,18 @@ class Losses:
 
     Args:
         loss: "squared" or "absolute", what of the residuals is summed.
+        function: the caller, for messages.
 
     Attributes:
         values: the losses.
         steps: the steps that they belong to.
     """
 
-    def __init__(self, loss: str) -> None:
+    def __init__(self, loss: str, function: str) -> None:
         self.values: list[float] = []
         self.steps: list[int] = []
         self._loss = loss
+        self._function = function
 
     def reveal(self, step: int, e: SecretTensor) -> None:
         """Open the loss of a step, exactly as the residuals have it.
@@ -66,4 +68,4 @@ class Losses:
             )
 
     def _stop(self, reason: str) -> None:
-        raise DivergenceError(f"fit: {reason}", self.values, self.steps)
+        raise DivergenceError(f"{self._function}: {reason}", self.values, self.steps)
