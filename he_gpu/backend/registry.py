@@ -21,9 +21,12 @@ from he_gpu.backend.definition import (
     leaves,
     matmul,
     memory,
+    ntt,
+    ntt_float,
     prg,
     protocol,
     replicated,
+    rns,
     sharing,
     steps,
 )
@@ -33,9 +36,11 @@ from he_gpu.backend.device import conv as device_conv
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import leaves as device_leaves
 from he_gpu.backend.device import matmul as device_matmul
+from he_gpu.backend.device import ntt as device_ntt
 from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
 from he_gpu.backend.device import replicated as device_replicated
+from he_gpu.backend.device import rns as device_rns
 from he_gpu.backend.device import sharing as device_sharing
 from he_gpu.backend.device import steps as device_steps
 from he_gpu.errors import ArgumentTypeError, DeviceUnavailableError, UnknownDeviceError
@@ -90,6 +95,16 @@ class Backend:
     deal_truncation: Callable[..., Array]
     deal_mask: Callable[..., None]
     choose_truncation: Callable[..., Array]
+    ntt: Callable[..., Array]
+    intt: Callable[..., Array]
+    add_rns: Callable[..., Array]
+    sub_rns: Callable[..., Array]
+    neg_rns: Callable[..., Array]
+    mul_rns: Callable[..., Array]
+    sub_scale_rns: Callable[..., Array]
+    dot_rns: Callable[..., Array]
+    automorphism_rns: Callable[..., Array]
+    extend_rns: Callable[..., Array]
 
     def __init__(self, name: str, xp: ModuleType, operations: Mapping[str, Callable[..., Any]]):
         self.name = name
@@ -146,6 +161,17 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
         leaves: ("less_pairs", "borrows", "carry_leaves", "equal_leaves", "choose_nodes"),
         steps: ("step_shares",),
         replicated: ("cross_multiply", "deal_truncation", "deal_mask", "choose_truncation"),
+        ntt: ("ntt", "intt"),
+        rns: (
+            "add_rns",
+            "sub_rns",
+            "neg_rns",
+            "mul_rns",
+            "sub_scale_rns",
+            "dot_rns",
+            "automorphism_rns",
+            "extend_rns",
+        ),
     }.items()
     for name in names
 }
@@ -155,9 +181,11 @@ _LAUNCHERS = (
     device_elementwise,
     device_leaves,
     device_matmul,
+    device_ntt,
     device_prg,
     device_protocol,
     device_replicated,
+    device_rns,
     device_sharing,
     device_steps,
 )
@@ -218,6 +246,8 @@ def _make(device: str) -> Backend:
             "split_truncated": partial(sharing.split_truncated, uniform=cpu.uniform),
             "split_bits": partial(bits.split_bits, uniform=cpu.uniform),
             "step_shares": partial(steps.step_shares, uniform=cpu.uniform),
+            "ntt": ntt_float.ntt,
+            "intt": ntt_float.intt,
         }
         return Backend("cpu", np, _DEFINITIONS | fast)
     launcher = emulator.device() if device == "emulator" else cuda.device(device)

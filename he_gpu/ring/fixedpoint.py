@@ -49,7 +49,8 @@ def as_reals(values: Any, function: str, argument: str) -> Array:
 
     Raises:
         ArgumentTypeError: complex numbers, strings, objects.
-        ArgumentValueError: NaN, infinity, or lists of unequal lengths.
+        ArgumentValueError: lists of unequal lengths.
+        RangeError: NaN, infinity.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise ArgumentTypeError(f"{function}: {argument} is a masked array; fill it first")
@@ -70,7 +71,7 @@ def as_reals(values: Any, function: str, argument: str) -> Array:
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         bad = array[~np.isfinite(array)].flat[0]
-        raise ArgumentValueError(f"{function}: {argument} must be finite, got {bad}")
+        raise RangeError(f"{function}: {argument} must be finite, got {bad}")
     return array
 
 

@@ -20,9 +20,11 @@ from he_gpu.backend.definition import (
     elementwise,
     leaves,
     matmul,
+    ntt,
     prg,
     protocol,
     replicated,
+    rns,
     sharing,
     steps,
 )
@@ -32,14 +34,17 @@ from he_gpu.backend.device import conv as device_conv
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import leaves as device_leaves
 from he_gpu.backend.device import matmul as device_matmul
+from he_gpu.backend.device import ntt as device_ntt
 from he_gpu.backend.device import prg as device_prg
 from he_gpu.backend.device import protocol as device_protocol
 from he_gpu.backend.device import replicated as device_replicated
+from he_gpu.backend.device import rns as device_rns
 from he_gpu.backend.device import sharing as device_sharing
 from he_gpu.backend.device import splits
 from he_gpu.backend.device import steps as device_steps
 from he_gpu.backend.device.matmul_limb import limb_kernel
 from tests.backend.ring_words import WRAPPING, assert_same, some_words
+from tests.ring.polynomials import LARGE, limb_words
 
 pytestmark = pytest.mark.usefixtures("require_emulator")
 
@@ -186,6 +191,42 @@ def matmul_limb_calls(device, rng, modulus):
                 assert_same(result, matmul.matmul_pair(*pair, q, add=add, total=total))
 
 
+def ntt_calls(device, rng, modulus):
+    if modulus != RING_64:  # limbs have primes of their own
+        return
+    # All splits of the stages into two halves, tables of several primes, more polynomials than
+    # blocks of a grid take side by side.
+    for log in range(4, 12):
+        moduli = LARGE if log < 8 else LARGE[:1]
+        words = limb_words(rng, (70 if log < 6 else 2, len(moduli), 2**log), moduli)
+        for name in ("ntt", "intt"):
+            result = getattr(device_ntt, name)(device, words, moduli)
+            assert_same(result, getattr(ntt, name)(words, moduli))
+
+
+def rns_calls(device, rng, modulus):
+    if modulus != RING_64:
+        return
+    for degree, moduli in ((16, LARGE), (2048, LARGE[:2])):
+        shape = (3, 2, len(moduli), degree)
+        a, b = limb_words(rng, shape, moduli), limb_words(rng, shape, moduli)
+        factors = [-(3**i) for i in range(len(moduli))]
+        calls = {
+            "add_rns": (a, b),
+            "sub_rns": (a, b[0]),
+            "neg_rns": (a,),
+            "mul_rns": (a, b[0, 0, :, :1]),
+            "sub_scale_rns": (a, b[:, :1], factors),
+            "dot_rns": (a, b[:, :1]),
+            "automorphism_rns": (a, rns.automorphism_index(degree, 5, False)),
+        }
+        for name, arguments in calls.items():
+            result = getattr(device_rns, name)(device, *arguments, moduli)
+            assert_same(result, getattr(rns, name)(*arguments, moduli))
+        result = device_rns.extend_rns(device, a, moduli, LARGE[1:])
+        assert_same(result, rns.extend_rns(a, moduli, LARGE[1:]))
+
+
 def protocol_calls(device, rng, modulus):
     stack, total = some_words(rng, (3, 300), modulus), some_words(rng, 300, modulus)
     result = device_protocol.reconstruct(device, stack, modulus)
@@ -268,9 +309,11 @@ CALLS = {
     "conv_limb": conv_limb_calls,
     "matmul": matmul_calls,
     "matmul_limb": matmul_limb_calls,
+    "ntt": ntt_calls,
     "prg": prg_calls,
     "protocol": protocol_calls,
     "replicated": replicated_calls,
+    "rns": rns_calls,
     "sharing": sharing_calls,
     "steps": steps_calls,
 }

@@ -1,0 +1,179 @@
+"""The transform of `ntt`, word for word the same, in float64: what the ``cpu`` device runs.
+
+Layer: backend. Residues are centred, so that float64 holds their products without rounding, and
+x - q rint(x / q) reduces one in four passes that vectorise on every machine. Residues grow from
+stage to stage and are reduced only before a product would pass 2^53: seldom for small primes.
+
+Error: none. With |x| <= 2^53 - 2^27 and |w| <= (q - 1) / 2, x times the rounded 1/q misses x/q by
+less than 2/q + 2^-52, so the rest is at most R = (q + 3) / 2, and q rint(x / q) is exact. Words
+below q are at most 2 R, a stage adds R, and a product of h R with w is taken while
+h R (q - 1) / 2 <= 2^53 - 2^27, which h = 2 satisfies for every q < 2^27 - 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from he_gpu.backend.definition.four_step import FourStep, four_step, sides
+from he_gpu.backend.definition.memory import empty
+from he_gpu.backend.definition.roots import check_limbs
+from he_gpu.backend.definition.words import Array
+
+CHUNK = 2**15
+"""Words that are transformed together, so that they stay in cache."""
+EXACT = 2**53 - 2**27
+
+
+def ntt(x: Array, moduli: Sequence[int]) -> Array:
+    """Return the values of polynomials at the odd powers of psi; see `ntt.ntt`."""
+    moduli = check_limbs("ntt", x.shape, moduli)
+    result, degree = empty(x.shape, np.uint32), x.shape[-1]
+    for work, words, out in _chunks(x, result):
+        for limb, modulus in enumerate(moduli):
+            tables = _tables(modulus, degree)
+            columns, rows = work.columns, work.rows
+            np.copyto(columns, words[:, limb].swapaxes(0, 1))
+            size = work.forward(columns, tables.columns, modulus, 2)
+            work.settle(columns, size, modulus)
+            np.multiply(columns.T, tables.twist, out=rows)
+            work.reduce(rows, modulus)
+            work.forward(rows, tables.rows, modulus, 1)
+            work.finish(rows, modulus, out[:, limb].transpose(2, 0, 1))
+    return result
+
+
+def intt(x: Array, moduli: Sequence[int]) -> Array:
+    """Return the coefficients of polynomials from their values; see `ntt.intt`."""
+    moduli = check_limbs("intt", x.shape, moduli)
+    result, degree = empty(x.shape, np.uint32), x.shape[-1]
+    for work, words, out in _chunks(x, result):
+        for limb, modulus in enumerate(moduli):
+            tables = _tables(modulus, degree)
+            columns, rows = work.columns, work.rows
+            np.copyto(rows, words[:, limb].transpose(2, 0, 1))
+            size = work.backward(rows, tables.rows_back, modulus, 2)
+            work.settle(rows, size, modulus)
+            np.multiply(rows.T, tables.twist_back, out=columns)
+            work.reduce(columns, modulus)
+            size = work.backward(columns, tables.columns_back, modulus, 1)
+            work.settle(columns, size, modulus)
+            np.multiply(columns, tables.scale, out=columns)
+            work.finish(columns, modulus, out[:, limb].swapaxes(0, 1))
+    return result
+
+
+class _Work:
+    """Two matrices that a chunk of p polynomials passes through, and the steps on them.
+
+    Every step works on one of the two and uses the other as room.
+
+    Attributes:
+        columns: (n1, p, n2), for stages over n1.
+        rows: (n2, p, n1), for stages over n2.
+    """
+
+    def __init__(self, p: int, degree: int):
+        n1, n2 = sides(degree)
+        self.columns = empty((n1, p, n2), np.float64)
+        self.rows = empty((n2, p, n1), np.float64)
+
+    def reduce(self, a: Array, modulus: int) -> None:
+        """Subtract the nearest multiple of q from |x| <= EXACT, in place."""
+        _reduce(a, self._room(a).reshape(a.shape), modulus)
+
+    def settle(self, a: Array, size: int, modulus: int) -> int:
+        """Reduce residues of magnitude size * R where their products would not be exact."""
+        if size * ((modulus + 3) // 2) * (modulus // 2) <= EXACT:
+            return size
+        self.reduce(a, modulus)
+        return 1
+
+    def forward(self, a: Array, table: Array, modulus: int, size: int) -> int:
+        """Take all stages over the first axis, natural order to bit-reversed.
+
+        Args:
+            a: (n, ...) residues of magnitude size * R, changed in place.
+            table: as `four_step` says, centred.
+            modulus: q.
+            size: 1 or 2.
+
+        Returns:
+            The size of the residues afterwards.
+        """
+        blocks = 1
+        while blocks < len(a):
+            size = self.settle(a, size, modulus) + 1
+            halves = a.reshape(blocks, 2, -1)
+            weights = table[blocks : 2 * blocks, None]
+            self._butterflies(a, halves, weights, modulus)
+            blocks *= 2
+        return size
+
+    def backward(self, a: Array, table: Array, modulus: int, size: int) -> int:
+        """Take all stages over the first axis, bit-reversed order to natural; see `forward`."""
+        half = 1
+        while half < len(a):
+            size = self.settle(a, size, modulus) + 1
+            halves = a.reshape(len(a) // (2 * half), 2, half, -1)
+            weights = table[half : 2 * half, None]
+            self._butterflies(a, halves, weights, modulus)
+            half *= 2
+        return size
+
+    def finish(self, a: Array, modulus: int, out: Array) -> None:
+        """Write residues |x| <= EXACT as words in [0, q)."""
+        self.reduce(a, modulus)
+        small = self._room(a).view(np.int32)[: a.size].reshape(a.shape)
+        np.copyto(small, a, casting="unsafe")
+        words = small.view(np.uint32)  # a negative residue wraps to above 2^31, plus q to below it
+        np.add(words, np.uint32(modulus), out=out)
+        np.minimum(words, out, out=out)
+
+    def _room(self, a: Array) -> Array:
+        """Return the words of the matrix that a is not."""
+        return (self.rows if a is self.columns else self.columns).reshape(-1)
+
+    def _butterflies(self, a: Array, halves: Array, weights: Array, modulus: int) -> None:
+        u, v = halves[:, 0], halves[:, 1]
+        product, quotient = self._room(a).reshape(2, *u.shape)
+        np.multiply(v, weights, out=product)
+        _reduce(product, quotient, modulus)
+        np.subtract(u, product, out=v)
+        np.add(u, product, out=u)
+
+
+def _reduce(a: Array, quotient: Array, modulus: int) -> None:
+    np.multiply(a, 1 / modulus, out=quotient)
+    np.rint(quotient, out=quotient)
+    np.multiply(quotient, modulus, out=quotient)
+    np.subtract(a, quotient, out=a)
+
+
+def _chunks(x: Array, result: Array) -> Iterator[tuple[_Work, Array, Array]]:
+    """Yield words (p, limbs, n1, n2) of some polynomials, the result's alike, and room for them."""
+    limbs, degree = x.shape[-2:]
+    shape = (-1, limbs, *sides(degree)) if x.size else (0, limbs, *sides(degree))
+    words, out = x.reshape(shape), result.reshape(shape)
+    step = max(1, min(len(words), CHUNK // degree))
+    work = None
+    for start in range(0, len(words), step):
+        part = slice(start, start + step)
+        if work is None or work.columns.shape[1] != len(words[part]):
+            work = _Work(len(words[part]), degree)
+        yield work, words[part], out[part]
+
+
+@lru_cache(maxsize=128)
+def _tables(modulus: int, degree: int) -> FourStep:
+    """Return centred tables in float64, shaped for arrays of p polynomials."""
+    words = four_step(modulus, degree)
+    centred = [np.where(w > modulus // 2, w - float(modulus), w) for w in words]
+    tables = FourStep(*centred)
+    return tables._replace(
+        twist=np.ascontiguousarray(tables.twist.T)[:, None],
+        twist_back=tables.twist_back[:, None],
+        scale=tables.scale[:, None, None],
+    )

@@ -1,0 +1,34 @@
+"""Secrets and errors of RLWE, drawn from the keyed streams.
+
+Layer: he, above ring. Small signed integers; what they are reduced by is the caller's.
+Source: centred binomial errors as in Alkim, Ducas, Poeppelmann, Schwabe, USENIX Security 2016,
+section 4, with the standard's deviation; uniform ternary secrets as the standard's tables have them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from he_gpu.backend import Array, to_host
+from he_gpu.ring.prg import Prg
+
+_COINS = 21
+"""Coins of each side of an error: its deviation is sqrt(21 / 2) = 3.24, the standard's is 3.19."""
+ERROR_BOUND = _COINS
+"""Largest size of an error's coefficient."""
+ERROR_VARIANCE = _COINS / 2
+TERNARY_VARIANCE = 2 / 3
+
+
+def ternary(prg: Prg, shape: tuple[int, ...]) -> Array:
+    """Return independent uniform -1, 0, 1, int64."""
+    digits = to_host(prg.uniform(shape, 3))
+    return digits.astype(np.int64) - 1
+
+
+def error(prg: Prg, shape: tuple[int, ...]) -> Array:
+    """Return independent centred binomial integers of deviation 3.24, int64, at most 21 in size."""
+    words = to_host(prg.uniform(shape, 2**64))
+    side = np.uint64(2**_COINS - 1)
+    heads = np.bitwise_count(words & side).astype(np.int64)
+    return heads - np.bitwise_count((words >> np.uint64(_COINS)) & side)
