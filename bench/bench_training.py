@@ -1,14 +1,14 @@
 """Training by `he_gpu.nn` beside the same training in the clear.
 
-Logistic regression and a multilayer perceptron on scikit-learn's data, with the accuracy of
-plaintext; and steps of larger networks on synthetic images.
+Logistic regression, a multilayer perceptron and a small LeNet on scikit-learn's data, with the
+accuracy of plaintext; and steps of larger networks on synthetic images, taken apart.
 """
 
 import numpy as np
 import pytest
 
 import he_gpu as he
-from bench import torch_peer
+from bench import breakdown, torch_peer
 from bench.operands import SCHEMES, by_device
 from he_gpu import nn
 
@@ -17,9 +17,12 @@ LARGEST_RATIO = {"logistic regression": 350, "perceptron": 250}
 EPOCHS, RATE = 20, 0.5
 """Of logistic regression, on the whole of its data."""
 BATCH, MLP_RATE, MOMENTUM = 64, 0.1, 0.9
+LENET_BATCH, LENET_RATE, LENET_EPOCHS = 32, 0.05, 8
+"""With momentum, and a rate that falls as a cosine."""
+NEAR_STARTS = 5
 SHAPES = {"cpu": 128, "cuda": 128, "emulator": 2}
 """Images in a batch."""
-ROUNDS = 11
+ROUNDS, BREAKDOWN_ROUNDS = 11, 5
 
 schemes = pytest.mark.parametrize("scheme", ["2 parties", "replicated"])
 
@@ -159,6 +162,84 @@ def test_perceptron(scheme, device, record):
     )
 
 
+def lenet():
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1, random_state=0),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 3, random_state=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(64, 32, random_state=2),
+        nn.ReLU(),
+        nn.Linear(32, 10, random_state=3),
+    )
+
+
+def convolved(model, X, y, epochs):
+    """Train the small LeNet on secret or public images for the first of `LENET_EPOCHS`."""
+    loss = nn.CrossEntropyLoss()
+    optimiser = nn.SGD(model.parameters(), lr=LENET_RATE, momentum=MOMENTUM)
+    schedule = nn.CosineAnnealingLR(optimiser, LENET_EPOCHS)
+    for _ in range(epochs):
+        for at in range(0, len(X) - LENET_BATCH + 1, LENET_BATCH):
+            batch = slice(at, at + LENET_BATCH)
+            step(model, X[batch], y[batch], loss, optimiser)
+        schedule.step()
+    return model
+
+
+def convolved_in_the_clear(X, y, X_test, y_test):
+    """The mean accuracy in float64 from starts that differ by roundings of 2**-16.
+
+    Rectified convolutions magnify such a difference to tenths of a weight within the epochs, so
+    that one training in the clear is no better a reference than another.
+    """
+    found = []
+    for seed in range(NEAR_STARTS):
+        model, rng = lenet(), np.random.default_rng(seed)
+        for p in model.parameters():
+            p.assign(p.value + rng.uniform(-(2.0**-17), 2.0**-17, p.shape))
+        convolved(model, X, y, LENET_EPOCHS)
+        with nn.no_grad():
+            found.append(nn.accuracy(model(X_test), y_test))
+    return float(np.mean(found))
+
+
+def convolved_on_shares(X, y, device, scheme, epochs):
+    """Epochs on shares, from the session to the revealed weights."""
+    with he.Session(device=device, **SCHEMES[scheme]) as session:
+        return convolved(lenet().share(session), session.share(X), y, epochs).reveal()
+
+
+@schemes
+def test_lenet(scheme, device, backend, record):
+    X, X_test, y, y_test = data("digits")
+    X, X_test = X.reshape(-1, 1, 8, 8), X_test.reshape(-1, 1, 8, 8)
+    facts = {}
+    if backend.name == "emulator":
+        X, y = X[:LENET_BATCH], y[:LENET_BATCH]
+    else:
+        expected = convolved_in_the_clear(X, y, X_test, y_test)
+        model = convolved_on_shares(X, y, device, scheme, LENET_EPOCHS)
+        with nn.no_grad():
+            found = nn.accuracy(model(X_test), y_test)
+        assert abs(found - expected) <= 0.01
+        facts = {"accuracy": found, "plaintext_accuracy": expected, "epochs": LENET_EPOCHS}
+    baselines = {"he_gpu.nn on public float64": lambda: convolved(lenet(), X, y, 1)}
+    if torch_peer.absent(device) is None:
+        baselines["plaintext PyTorch, float32"] = peer(lenet(), X, y, device, LENET_BATCH)
+    record.compare(
+        f"LeNet, 8 x 8 digits, an epoch of batches of {LENET_BATCH}, {scheme} in one process",
+        lambda: convolved_on_shares(X, y, device, scheme, 1),
+        baselines,
+        rounds=ROUNDS,
+        headline=True,
+        **facts,
+        **SCHEMES[scheme],
+    )
+
+
 NETWORKS = {
     "784-128-128-10": lambda: nn.Sequential(
         nn.Flatten(),
@@ -205,7 +286,8 @@ def test_step(network, scheme, device, backend, record):
             "he_gpu.nn on public float64": lambda: step(plain, images, classes, loss, clear)
         }
         if torch_peer.absent(device) is None:
-            baselines["plaintext PyTorch, float32"] = peer(network, images, classes, device)
+            made = NETWORKS[network]()
+            baselines["plaintext PyTorch, float32"] = peer(made, images, classes, device, n)
         record.compare(
             f"step of {network}, batch {n}, {scheme} in one process",
             lambda: step(model, x, classes, loss, optimiser),
@@ -214,23 +296,40 @@ def test_step(network, scheme, device, backend, record):
             protocol_rounds=cost.rounds,
             bytes_sent=cost.bytes_sent,
             dealer_bytes=cost.dealer_bytes,
+            step=f"a step of {network}, batch {n}",
+            scheme=scheme,
+            **apart(backend, model, x, classes, loss, optimiser),
             **SCHEMES[scheme],
         )
 
 
-def peer(network, images, classes, device):
-    """The same step in PyTorch."""
+def apart(backend, model, x, target, loss, optimiser):
+    """Seconds of the parts of a step, and of the layers of the stack in it."""
+
+    def stack(clock):
+        with breakdown.by_kernel(clock, backend):
+            step(model, x, target, loss, optimiser)
+
+    def parts(clock):
+        breakdown.by_part(clock, model, x, target, loss, optimiser)
+
+    return breakdown.measured(backend, {"parts": parts, "stack": stack}, BREAKDOWN_ROUNDS)
+
+
+def peer(network, images, classes, device, size):
+    """The same steps in PyTorch, with batches of a size."""
     torch, place = torch_peer.module(), torch_peer.place(device)
-    model = nn.to_torch(NETWORKS[network]()).to(place)
+    model = nn.to_torch(network).to(place)
     x = torch.tensor(images, dtype=torch.float32, device=place)
     target = torch.tensor(classes, device=place)
     loss = torch.nn.CrossEntropyLoss()
     optimiser = torch.optim.SGD(model.parameters(), lr=MLP_RATE)
 
     def run():
-        optimiser.zero_grad()
-        loss(model(x), target).backward()
-        optimiser.step()
+        for at in range(0, len(x) - size + 1, size):
+            optimiser.zero_grad()
+            loss(model(x[at : at + size]), target[at : at + size]).backward()
+            optimiser.step()
         if place != "cpu":
             torch.cuda.synchronize()
 
