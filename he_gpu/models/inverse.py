@@ -114,7 +114,7 @@ def steps(low: float, high: float, error: float) -> tuple[float, list[float]]:
 
 
 def _rounded(factor: float) -> float:
-    return floor(factor * 2**_FACTOR_BITS) / 2**_FACTOR_BITS
+    return floor(factor * 2.0**_FACTOR_BITS) * 2.0**-_FACTOR_BITS
 
 
 def _bits(low: float) -> tuple[int, int, int]:

@@ -12,12 +12,11 @@ import numpy as np
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentValueError
-from he_gpu.models.classifier import Classifier
+from he_gpu.models.classifier import Classifier, probabilities
 from he_gpu.models.data import as_classes, as_labels, as_targets
 from he_gpu.models.perceptron import Perceptron
 from he_gpu.models.regressor import Regressor
 from he_gpu.nn import accuracy, no_grad, r2_score
-from he_gpu.nn.values import is_secret
 from he_gpu.session import Session
 from he_gpu.tensor import SecretTensor
 
@@ -204,15 +203,7 @@ class MLPClassifier(Perceptron, Classifier):
         """
         X = self._inputs(X, "predict_proba")
         with no_grad():
-            z = self._scores(X)
-        if z.ndim == 1:
-            p = z.sigmoid() if is_secret(z) else 0.5 * (1 + np.tanh(z / 2))
-            # (1 - p, p) is a public map of p: no protocol runs.
-            return p.reshape(-1, 1) @ np.array([[-1.0, 1.0]]) + np.array([1.0, 0.0])
-        if is_secret(z):
-            return z.softmax(1)
-        weights = np.exp(z - z.max(axis=1, keepdims=True))
-        return weights / weights.sum(axis=1, keepdims=True)
+            return probabilities(self._scores(X))
 
     def _scores(self, X: Any) -> Any:
         z = self.network_(X).value
@@ -244,10 +235,10 @@ class MLPRegressor(Perceptron, Regressor):
         (True, (3,))
         >>> with he.Session(device="cpu") as s:
         ...     model = model.partial_fit(s.share(X), y)  # one epoch more, secret from here
-        ...     model.predict(X[:3])
-        SecretTensor(shape=(3,), frac_bits=24)
-        >>> [coef.shape for coef in model.coefs_], [bias.shape for bias in model.intercepts_]
-        ([(2, 16), (16, 1)], [(16,), (1,)])
+        ...     predicted = model.predict(X[:3])
+        ...     shapes = [values.shape for values in model.coefs_ + model.intercepts_]
+        >>> type(predicted).__name__, predicted.shape, shapes
+        ('SecretTensor', (3,), [(2, 16), (16, 1), (16,), (1,)])
     """
 
     _metric = staticmethod(r2_score)

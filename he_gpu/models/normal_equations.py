@@ -76,8 +76,8 @@ def solve(products: SecretTensor, n_features: int, n: int, alpha: float) -> Secr
     w = w.with_frac_bits(_PRODUCT_BITS - _POWERS - _LARGEST_WEIGHT)
     raised = multiplied("solve", w, scales.down[d:], w.frac_bits)
     w = SecretTensor(session, raised._stack, w.frac_bits + _POWERS).with_frac_bits(_QUOTIENT_BITS)
-    w = multiplied("solve", w, scales.up[:d].reshape(-1, 1), _QUOTIENT_BITS)
-    return w.with_frac_bits(weight_bits(session))
+    found: SecretTensor = multiplied("solve", w, scales.up[:d].reshape(-1, 1), _QUOTIENT_BITS)
+    return found.with_frac_bits(weight_bits(session))
 
 
 def _solution(R: SecretTensor, b: SecretTensor) -> SecretTensor:

@@ -170,5 +170,6 @@ def _scaled_secret(
     spread = squares.scaled(curvature / N)  # a power of two
     scale = (spread + strength).rsqrt(VECTOR_BITS)
     columns = multiplied("mul", away, scale, min(DATA_BITS, session.frac_bits))
-    root = multiplied("mul", scale, strength**0.5, PENALTY_BITS - 2)
-    return columns, multiplied("mul", root, root, PENALTY_BITS), scale, centre
+    root = scale * strength**0.5  # with fewer fraction bits where that is a power of two
+    factors = multiplied("mul", root, root, min(PENALTY_BITS, 2 * root.frac_bits))
+    return columns, factors, scale, centre

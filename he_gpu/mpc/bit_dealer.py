@@ -93,7 +93,7 @@ class BitDealer(Dealer):
         return BitMask(words[self._rows], *self._bits_of(gaps.reshape(-1)), total)
 
     def carry_masks(self, counts: Sequence[int], width: int) -> Iterator[tuple[Array, Array]]:
-        """Yield, for each level of a tree, masks for p_hi, g_lo and p_lo, and the first times these.
+        """Yield for each level of a tree masks of p_hi, g_lo and p_lo, and the first times these.
 
         Args:
             counts: how many pairs of nodes each level joins.

@@ -6,13 +6,14 @@ Layer: nn, above values. A loss is summed secretly over the batches of an epoch 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import gcd, isfinite
+from math import gcd, inf, isfinite, log, prod
 from typing import Any
 
 import numpy as np
 
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, DivergenceError
 from he_gpu.functions import concatenate
+from he_gpu.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss
 from he_gpu.nn.tape import no_grad
 from he_gpu.nn.values import Value, is_secret
 from he_gpu.nn.variable import Variable
@@ -20,6 +21,8 @@ from he_gpu.ring.fixedpoint import word_bits
 from he_gpu.session import Session
 
 LossFunction = Callable[[Variable, Value], Variable]
+MOST_OF_ZERO = 100
+"""How many times the loss of scores that are all 0 the first loss may be."""
 LOSS_SIZE = 2**16
 """Elements of predictions whose loss is computed at once."""
 
@@ -41,14 +44,25 @@ class EpochLoss:
         self._loss = loss
         self._pending: list[tuple[Value, Value]] = []
         self._losses: list[tuple[Variable, int]] = []
+        self._shapes: list[tuple[int, ...]] = []
 
-    def add(self, prediction: Value, target: Value) -> None:
-        """Note a batch whose loss is to be computed. Cost: none."""
-        self._pending.append((prediction, target))
+    def add(self, prediction: Value, target: Value, loss: Variable | None = None) -> None:
+        """Note a batch; with its loss, which is then not computed anew. Cost: none."""
+        self._shapes.append(tuple(prediction.shape))
+        if loss is None:
+            self._pending.append((prediction, target))
+        else:
+            self._losses.append((loss, int(prediction.shape[0])))
 
-    def add_loss(self, loss: Variable, n_rows: int) -> None:
-        """Note a batch with its loss, which keeps what it was made of. Cost: none."""
-        self._losses.append((loss, n_rows))
+    def of_zero(self) -> float:
+        """Return the loss of scores that are all 0 where it is public, and else infinity."""
+        if not isinstance(self._loss, BCEWithLogitsLoss | CrossEntropyLoss):
+            return inf
+        size = sum(prod(shape) for shape in self._shapes)
+        count, loss = size, log(2)
+        if isinstance(self._loss, CrossEntropyLoss):
+            count, loss = size // self._shapes[0][1], log(self._shapes[0][1])
+        return loss if is_mean(self._loss) else loss * count
 
     def reveal(self) -> float:
         """Open the loss of the epoch. Cost: that of its value and 1 round. Leaks: the loss."""
@@ -56,7 +70,7 @@ class EpochLoss:
             prediction, target = (joined(list(parts)) for parts in zip(*group, strict=True))
             with no_grad():
                 loss = checked_loss(self._loss(Variable(prediction), target))
-            self.add_loss(loss, int(prediction.shape[0]))
+            self._losses.append((loss, int(prediction.shape[0])))
         sizes = [n for _, n in self._losses] if is_mean(self._loss) else [1]
         unit, whole = gcd(*sizes), sum(sizes)
         total: Value = None
@@ -83,32 +97,44 @@ class LossCurve:
         self.values: list[float] = []
         self.epochs: list[int] = []
 
-    def add(self, epoch: int, loss: float, session: Session | None, n: int, rate: float) -> None:
+    def add(
+        self,
+        epoch: int,
+        loss: float,
+        session: Session | None,
+        rate: float,
+        n: int = 1,
+        of_zero: float = inf,
+    ) -> None:
         """Add the loss of an epoch.
 
         Args:
             epoch: which.
             loss: the number.
             session: that computed it; None where all is public.
-            n: elements over which the loss is a sum, 1 for a mean.
             rate: learning rate, for the message.
+            n: elements over which the loss is a sum, 1 for a mean.
+            of_zero: the loss of scores that are all 0, where it is known.
 
         Raises:
-            ArithmeticError: a loss that is not finite, negative, beyond what a loss can be, or
-                above max_growth times the first.
+            ArithmeticError: a loss that is not finite, negative, beyond what a loss can be, above
+                max_growth times the first, or a first one above 100 times that of scores that are
+                all 0.
         """
         self.values.append(loss)
         self.epochs.append(epoch)
         if self.max_growth is None:
             return
         slack, limit = n * _rounding(session), n * _limit(session)
-        first = self.values[0]
+        first, most = self.values[0], MOST_OF_ZERO * of_zero
         if not isfinite(loss):
             reason = "not finite"
         elif loss < -slack:
             reason = "negative, which only overflow makes it"
         elif loss >= limit:
             reason = f"not below {limit:g}, the range of a loss"
+        elif first - slack > most:
+            reason = f"above {MOST_OF_ZERO} times that of scores that are all 0, {of_zero:.3e}"
         elif loss - slack > self.max_growth * (first + slack):
             reason = f"above {self.max_growth:g} times the first one, {first:.3e}"
         else:
@@ -188,5 +214,5 @@ def _limit(session: Session | None) -> float:
     of `MSELoss`; both are 2**(k - 2 - 2 frac_bits). Cross entropies are less than their logits.
     """
     if session is None:
-        return float("inf")
+        return inf
     return 2.0 ** (word_bits(session.modulus) - 2 - 2 * session.frac_bits)

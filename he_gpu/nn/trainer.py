@@ -73,7 +73,8 @@ class Trainer:
             the fit. Methods `on_fit_start` and `on_fit_end` of theirs, where there are any, are
             called with the trainer too, the latter unless an error ends the fit.
         max_growth: a revealed loss above this many times the first one ever revealed, below 0 or
-            beyond the range of a loss ends the fit; at least 1. None: no loss does.
+            beyond the range of a loss ends the fit, and so does a first cross entropy above 100
+            times that of scores that are all 0; at least 1. None: no loss does.
         progress: whether to draw a bar on stderr, with the time left; None where it is a terminal.
 
     Attributes:
@@ -178,8 +179,9 @@ class Trainer:
             RuntimeError: a closed session.
             ArithmeticError: a revealed loss that no converging training has (see max_growth), with
                 `loss_curve` and `loss_steps`; public numbers that overflow. A session's overflow
-                makes a loss random: one that is neither negative nor out of range is found by the
-                next. With log_every=0 nobody looks.
+                makes a loss random: one that looks possible in the first epoch (half of those of
+                `MSELoss`, more of `L1Loss`) can only be found by the next. With log_every=0 nobody
+                looks.
 
         After an error, model and optimiser are as the last step left them; `loss_curve_` has what
         was revealed. Take `model.state_dict()` before, which costs nothing, to go back.
@@ -223,10 +225,9 @@ class Trainer:
                 x, target = data.take(batches[index])
                 with self._finite(session):
                     loss, prediction = self._step(x, target)
-                    if logged and len(batches) == 1:
-                        whole.add_loss(loss, len(x))
-                    elif logged:
-                        whole.add(prediction.value, target)
+                    if logged:
+                        known = loss if len(batches) == 1 else None
+                        whole.add(prediction.value, target, known)
                 bar.update()
         if logged:
             with self._finite(session):
@@ -234,8 +235,9 @@ class Trainer:
             bar.set_postfix_str(f"loss={loss_of_all:.4g}")
         self.n_epochs_ += 1
         if logged:
-            n_elements = 1 if is_mean(self.loss) else int(np.prod(data.y.shape))
-            self._losses.add(epoch, loss_of_all, session, n_elements, self.optimizer.lr)
+            n = 1 if is_mean(self.loss) else int(np.prod(data.y.shape))
+            rate = self.optimizer.lr
+            self._losses.add(epoch, loss_of_all, session, rate, n, whole.of_zero())
 
     def _step(self, x: Variable, target: Value) -> tuple[Variable, Variable]:
         """Change the parameters once; return the loss, not yet computed, and the prediction."""

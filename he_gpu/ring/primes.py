@@ -44,7 +44,7 @@ def is_prime(n: int) -> bool:
 
 
 def _passes(n: int, base: int, twos: int) -> bool:
-    """Tell whether an odd n passes the strong test to a base; n - 1 is an odd number times 2^twos."""
+    """Tell whether n, where n - 1 is an odd number times 2^twos, passes the strong test."""
     x = pow(base, n - 1 >> twos, n)
     if x in (1, n - 1):
         return True
@@ -72,7 +72,7 @@ def ntt_primes(
 
     Example:
         >>> ntt_primes(4096, 2**20, 3)
-        (1073153, 1032193, 1032193)
+        (1032193, 1073153, 1097729)
     """
     _check_degree("ntt_primes", ring_degree)
     if count < 0:

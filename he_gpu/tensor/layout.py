@@ -140,7 +140,9 @@ class Layout:
         def change(words: Array) -> Array:
             if basic or len(parts) == 1 or words.ndim == ndim:
                 behind_others = (*(slice(None),) * (words.ndim - ndim), *parts)
-                return words[behind_others]
+                picked = words[behind_others]
+                # NumPy lays what an index array picks out across the axes before it.
+                return picked if basic else xp.ascontiguousarray(picked)
             # Share by share, because one index array of several may move the axes they replace.
             return xp.stack([share[key] for share in words])
 

@@ -115,8 +115,10 @@ class Selection(Ordering):
         Raises:
             ValueError: an axis out of range, or no elements.
 
-        Cost: ceil(log2 n) calls of the scheme's `positive_part` one after another, for n elements
-            each, n - 1 elements altogether.
+        Cost: for n elements each and m results, n > 2, one call of the scheme's `largest` where all
+            pairs are 2**14 or fewer, n (n - 1) / 2 times m rounded up to whole 64s; else a call of
+            its `positive_part` for floor(n / 2) pairs, and this again for the ceil(n / 2) that are
+            left. One call of `positive_part` for n = 2.
         """
         return self._like(self._extreme(axis, keepdims, "max"))
 
@@ -176,8 +178,8 @@ class Selection(Ordering):
             ValueError: fewer than 2 axes, numbers out of range, a window larger than what it
                 slides over.
 
-        Cost: ceil(log2 height) + ceil(log2 width) calls of the scheme's `positive_part` one after
-            another; the width first. Padding beyond a length costs as much as the length.
+        Cost: that of `max` over the width of the windows, then over their height. Padding beyond a
+            length costs as much as the length.
         """
         self.session.check_open("max_pool2d")
         if self.ndim < 2:

@@ -54,14 +54,17 @@ class _Parts(NamedTuple):
 class Softmax(Arithmetic):
     """The methods of a `SecretTensor` that rest on exponentials of what is below the largest.
 
-    With n elements along the axes, rounds, and bytes that each party sends per element of arrays
-    with whole 64s beside, of `softmax` modulo 2^64:
+    With n elements along the axes and 64 others beside each, rounds, and bytes that each party
+    sends per element, of `softmax` modulo 2^64:
 
         n       "additive", two parties    "replicated"
         2       39    229.625              44    257.625
-        10      63    212.725              70    244.725
-        100     95    201.5                106   233.42
-        1000    116   199.707625           130   231.707625
+        10      46    257.3875             50    282.9875
+        100     78    209.61125            86    240.65125
+        1000    99    200.992375           110   232.880375
+
+    Where very many are beside, n = 10 takes 63 and 70 rounds and some 212.7 and 244.7 bytes; see
+    `max`.
 
     Range: -2**(k - 2 - frac_bits) + 32 < x < 2**(k - 2 - frac_bits), the whole encoding; with more
         than k - 8 frac_bits, the whole encoding.

@@ -369,7 +369,10 @@ def test_predictions_of_large_weights(session):
 
 @pytest.mark.parametrize(
     ("shape", "message"),
-    [((2,), "score: y must have shape .* as X has 4 rows"), ((4, 1), "y must have the predictions'")],
+    [
+        ((2,), "score: y must have shape .* as X has 4 rows"),
+        ((4, 1), "score: y must have the predictions' shape"),
+    ],
 )
 def test_score_refuses_targets_of_another_shape(session, shape, message):
     with pytest.raises(ArgumentValueError, match=message):

@@ -121,6 +121,9 @@ def program(scheme, modulus):
     stacks["positive part"] = scheme.positive_part(y)
     ends = np.asarray([-300, 1024], signed).view(word)
     stacks["beyond"] = scheme.beyond(y, ends[0], ends[1:])
+    for rows in (3, 4):
+        stacks[f"largest of {rows}"] = scheme.largest(y[:, :rows])
+    stacks["smallest"] = scheme.largest(y, True)
     stacks["square"] = scheme.product("mul", y, y, 0)
     factors = Operand(x), Operand(y)
     jobs = [
@@ -154,6 +157,9 @@ def program(scheme, modulus):
     under, over = np.asarray(opened["beyond"]).view(signed)
     assert (under == np.maximum(-300 - b, 0)).all()
     assert (over == np.maximum(b - 1024, 0)).all()
+    for rows in (3, 4):
+        assert (np.asarray(opened[f"largest of {rows}"]).view(signed) == b[:rows].max(0)).all()
+    assert (np.asarray(opened["smallest"]).view(signed) == b.min(0)).all()
     assert (np.asarray(opened["square"]).view(signed) == b * b).all()
     for name, exact in (
         ("sum of products", (2 * a * b + a + b + 5) / 4),

@@ -67,8 +67,11 @@ def seen(kind, n_parties, modulus, step, party):
 
 
 def bit_rows(words):
-    """Return each bit of words (..., n), or each packed plane (..., n / 64), as a row of bits."""
-    if words.dtype == np.uint64 and words.shape[-1] == N // 64:
+    """Return each bit of words (..., N), or each packed plane (..., N / 64), as a row of bits.
+
+    Several of either may stand beside each other, fewer planes than 64.
+    """
+    if words.dtype == np.uint64 and words.shape[-1] % N:
         return np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little").reshape(-1, N)
     words = words.reshape(-1, 1, N)
     shifts = np.arange(8 * words.itemsize, dtype=words.dtype)[:, None]
@@ -135,8 +138,13 @@ def dealt(monkeypatch):
 
         def recorded(self, *arguments, **named):
             result = deal(self, *arguments, **named)
-            fields = result[:-1] if name in ("mask", "mask_with_bits") else result
             own = shares.setdefault(self._rows.start, [])
+            if name in ("carry_masks", "and_masks"):  # level by level
+                result = list(result)
+                own.extend(np.array(field[0]) for level in result for field in level)
+                return iter(result)
+            known = name in ("mask", "mask_with_bits", "masks_with_bits_of_gaps")
+            fields = result[:-1] if known else result
             own.extend(np.array(field[0]) for field in fields if field is not None)
             return result
 
@@ -144,7 +152,9 @@ def dealt(monkeypatch):
 
     for name in ("mask", "truncation", "product", "sum_of_products"):
         record(name)
-    for name in ("mask_with_bits", "carry_masks", "and_masks", "shared_bits"):
+    for name in ("mask_with_bits", "masks_with_bits_of_gaps"):
+        record(name)
+    for name in ("carry_masks", "and_masks", "shared_bits"):
         record(name)
     return shares
 
@@ -290,6 +300,7 @@ COMPARISONS = {
     "is_zero": lambda s, x, y: s.is_zero(x),
     "positive_part": lambda s, x, y: s.positive_part(x),
     "beyond": lambda s, x, y: s.beyond(x, *scalars(x, 3, 5000)),
+    "largest": lambda s, x, y: s.largest(np.stack([x, y, x], axis=1)),
 }
 
 
@@ -317,7 +328,9 @@ def test_what_is_opened_to_compare_is_hidden(modulus, step, party, dealt):
     assert_hidden(heard, dealt[party])
 
 
-@pytest.mark.parametrize("step", [PRODUCTS["product"], sums, COMPARISONS["beyond"]])
+@pytest.mark.parametrize(
+    "step", [PRODUCTS["product"], sums, COMPARISONS["beyond"], COMPARISONS["largest"]]
+)
 @pytest.mark.parametrize("party", [0, 1, 2])
 def test_three_parties_hear_of_each_other_no_more(step, party, dealt):
     heard = seen(Additive, 3, 2**32, step, party)

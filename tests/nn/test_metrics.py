@@ -108,7 +108,7 @@ def test_targets_of_different_scales_count_alike(protocol, secret):
 
 def test_constant_targets_count_whether_they_are_met(session):
     y = np.stack([np.full(8, 0.1), np.full(8, 0.5), np.arange(8) / 8], axis=1)
-    p = y + [0.0, 0.25, 0.0]
+    p = y + np.array([0.0, 0.25, 0.0])
     assert nn.r2_score(p, y) == pytest.approx(2 / 3, rel=1e-12)
     p[:, 0] = y[:, 0] = 0.125
     found = nn.r2_score(session.share(p), y)

@@ -8,7 +8,7 @@ import pytest
 import he_gpu as he
 from he_gpu import nn
 from he_gpu.nn import loss_curve, trainer
-from he_gpu.nn.loss_curve import LossCurve
+from he_gpu.nn.loss_curve import EpochLoss, LossCurve
 from tests.sessions import SESSIONS, open_session
 
 HOSTED = [name for name in SESSIONS if not name.startswith(("emulator", "cuda"))]
@@ -535,6 +535,22 @@ def test_a_loss_that_grows_ends_the_fit_and_says_what_to_change(name):
         assert words in str(error)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_loss_of_zero_scores_is_public_for_classes(reduction):
+    for loss, y, shape in (
+        (nn.BCEWithLogitsLoss(reduction), np.eye(6)[:5], (5, 6)),
+        (nn.CrossEntropyLoss(reduction), np.arange(5), (5, 6)),
+        (nn.CrossEntropyLoss(reduction), np.zeros((5, 2, 3)), (5, 6, 2, 3)),
+    ):
+        found = EpochLoss(loss)
+        zeros = np.zeros(shape)
+        for rows in (slice(0, 3), slice(3, 5)):
+            found.add(zeros[rows], y[rows])
+        assert found.of_zero() == pytest.approx(float(loss(zeros, y).value), rel=1e-12)
+        assert found.reveal() == pytest.approx(found.of_zero(), rel=1e-12)
+    assert EpochLoss(nn.MSELoss(reduction)).of_zero() == np.inf
+
+
 @pytest.mark.parametrize("name", HOSTED)
 @pytest.mark.parametrize("kind", ["squares", "classes"])
 def test_overflow_is_found_at_a_revealed_loss(name, kind):
@@ -593,20 +609,23 @@ def test_losses_that_no_training_has():
         ):
             curve = LossCurve(10.0)
             for epoch, loss in enumerate(losses[:-1]):
-                curve.add(epoch, loss, s, 1, 0.1)
+                curve.add(epoch, loss, s, 0.1)
             with pytest.raises(he.errors.DivergenceError, match=reason) as caught:
-                curve.add(len(losses) - 1, losses[-1], s, 1, 0.1)
+                curve.add(len(losses) - 1, losses[-1], s, 0.1)
             assert caught.value.loss_curve == losses
+        with pytest.raises(he.errors.DivergenceError, match="above 100 times that of scores that"):
+            LossCurve(10.0).add(0, 70.0, s, 0.1, of_zero=0.69)
+        LossCurve(10.0).add(0, 60.0, s, 0.1, of_zero=0.69)
         curve = LossCurve(10.0)
         for epoch, loss in enumerate((0.0, slack / 2, -slack / 2, 10 * slack)):
-            curve.add(epoch, loss, s, 1, 0.1)
-        curve.add(4, -3 * slack, s, 3, 0.1)  # of a sum over three elements
+            curve.add(epoch, loss, s, 0.1)
+        curve.add(4, -3 * slack, s, 0.1, 3)  # of a sum over three elements
         curve = LossCurve(None)
-        curve.add(0, -5.0, s, 1, 0.1)
+        curve.add(0, -5.0, s, 0.1)
         assert curve.values == [-5.0]
     for loss in (np.nan, np.inf):
         with pytest.raises(he.errors.DivergenceError, match="is not finite"):
-            LossCurve(10.0).add(0, loss, None, 1, 0.1)
+            LossCurve(10.0).add(0, loss, None, 0.1)
 
 
 # The bar

@@ -83,7 +83,7 @@ def _block(each: str, degree: int) -> tuple[int, tuple[int, int]]:
 
 
 def _shared_bytes(each: str, degree: int) -> int:
-    """Return the bytes of a block's tables and of its words, with the gaps that the kernel wants."""
+    """Return the bytes of a block's tables and of its words, with the gaps among them."""
     n1, n2 = sides(degree)
     if each == "columns":
         return 2 * 8 * (n1 + n1 // 16) + 4 * n1 * min(LANES, n1)

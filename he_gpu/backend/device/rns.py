@@ -56,9 +56,7 @@ def neg_rns(device: KernelDevice, a: Array, moduli: Sequence[int]) -> Array:
     return result
 
 
-def automorphism_rns(
-    device: KernelDevice, x: Array, index: Array, moduli: Sequence[int]
-) -> Array:
+def automorphism_rns(device: KernelDevice, x: Array, index: Array, moduli: Sequence[int]) -> Array:
     """Return ``out[i] = x[j]``, or ``-x[j]``, as word i of an index says."""
     name = "automorphism_rns"
     x, result, sizes = _operands(device, name, x, moduli)
