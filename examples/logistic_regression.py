@@ -1,4 +1,4 @@
-"""Logistic regression on the breast cancer data: alice has the measurements, bob the diagnoses.
+"""Logistic regression on the breast cancer data: one party has the features, one the labels.
 
 Usage: python examples/logistic_regression.py [protocol [device]]
 
@@ -19,15 +19,15 @@ import he_gpu as he
 def main(protocol="additive", device="auto"):
     """Return the accuracy on shares and in the clear."""
     X, y = load_breast_cancer(return_X_y=True)
-    X, X_test, y, y_test = train_test_split(X, y, test_size=0.2, random_state=0)
+    X, X_test, y, y_test = train_test_split(X, y, test_size=0.2, random_state=42)
     scaler = StandardScaler().fit(X)
     X, X_test = scaler.transform(X), scaler.transform(X_test)
 
     with he.Session(protocol, device=device) as session:
-        alice, bob = session.parties[:2]
+        clinic, laboratory = session.parties[0], session.parties[-1]
         model = he.LogisticRegression()
-        model.fit(session.share(X, owner=alice), session.share(y, owner=bob))
-        private = model.score(session.share(X_test, alice), session.share(y_test, bob))
+        model.fit(session.share(X, owner=laboratory), session.share(y, owner=clinic))
+        private = model.score(session.share(X_test, laboratory), session.share(y_test, clinic))
         cost = session.cost
 
     clear = LogisticRegression().fit(X, y).score(X_test, y_test)

@@ -2,8 +2,8 @@
 
 Usage: python examples/torch_private_predictions.py [protocol [device]]
 
-alice has a trained network, bob has images. Neither sees what the other has;
-what is revealed are the classes of the images. Needs PyTorch.
+One party has a trained network, another has images. Neither sees what the other has; what is
+revealed are the classes of the images. Needs PyTorch.
 """
 
 import sys
@@ -24,7 +24,7 @@ def pretrained(X, y):
         nn.Flatten(), nn.Linear(128, 32), nn.GELU(), nn.Dropout(0.1), nn.Linear(32, 10),
     )  # fmt: skip
     adam, loss = torch.optim.Adam(model.parameters(), lr=0.01), nn.CrossEntropyLoss()
-    for _ in range(10):
+    for _ in range(5):
         for x, target in zip(X.split(64), y.split(64), strict=True):
             adam.zero_grad()
             loss(model(x), target).backward()
@@ -42,7 +42,7 @@ def main(protocol="additive", device="auto"):
 
     with he.Session(protocol, device=device) as session, he.nn.no_grad():
         model = he.nn.from_torch(theirs).share(session)
-        scores = model(session.share(X_test, owner=session.parties[1]))
+        scores = model(session.share(X_test, owner=session.parties[-1]))
         predicted = scores.value.argmax(axis=1).reveal()  # the classes, not the scores
 
     found = [float((classes == y_test).mean()) for classes in (predicted, clear)]

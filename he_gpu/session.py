@@ -183,8 +183,9 @@ class Session:
     def steps(self, n: int) -> Iterator[int]:
         """Count from 0 to n - 1 while the dealer prepares equal steps in bulk.
 
-        Inside the loop each product and truncation that needs correlations gets them for all
-        remaining steps at once, in pieces of a few MiB. Results are distributed as without it.
+        Inside the loop each product and truncation that needs correlations for the second time gets
+        them for all remaining steps at once, in pieces of a few MiB. Results are distributed as
+        without it.
 
         Args:
             n: number of steps, each asking for the same shapes.

@@ -4,7 +4,7 @@
 // A polynomial is a matrix of n1 = 2^log_n1 rows and n2 = 2^log_n2 columns, 2 <= log <= 8.
 // ntt_columns, then ntt_rows; intt_rows, then intt_columns.
 // Source: Bailey 1990 (four steps); Harvey 2014 (lazy butterflies).
-// Shapes: x and out (polys, limbs, n1 n2), contiguous, 16 bytes aligned; out may be x.
+// Shapes: x and out (polys, limbs, n1 n2), contiguous; out may be x.
 // slots (limbs): the row of tables that serves a limb. Rows of tables are packed: (q, floor(2^32 /
 // q)), then twiddles of residue.cuh as TableRow says.
 // Values: in [0, q), q < 2^27, but for those between passes, below 17 q. Butterflies leave
@@ -151,15 +151,20 @@ __device__ __forceinline__ void transform_columns(const u32* x, u32* out, const 
     const u64 size = static_cast<u64>(T::N) << log_n2;
     constexpr u32 WIDTH = T::N < 32 ? T::N : 32;  // n2 is n1 or 2 n1
     const u32 column = threadIdx.x, first = blockIdx.x * WIDTH + column;
+    // Rows are walked, not indexed: the offsets of all would take registers from the words.
+    const u32 strided = transform.strided(0) << log_n2;
+    const u32 neighbour = transform.neighbour(0) << log_n2;
+    const u32 from_step = (FORWARD ? T::STEP : 1u) << log_n2;
+    const u32 to_step = (FORWARD ? 1u : T::STEP) << log_n2;
     u32 words[T::R];
     for (u64 poly = blockIdx.z; poly < polys; poly += gridDim.z) {
         const u64 start = (poly * gridDim.y + blockIdx.y) * size + first;
-        const u32* const from = x + start;
-        u32* const to = out + start;
+        const u32* from = x + start + (FORWARD ? strided : neighbour);
+        u32* to = out + start + (FORWARD ? neighbour : strided);
 #pragma unroll
         for (u32 j = 0; j < T::R; j++) {
-            const u32 row = FORWARD ? transform.strided(j) : transform.neighbour(j);
-            words[j] = from[row << log_n2];
+            words[j] = *from;
+            from += from_step;
         }
         if (FORWARD) transform.forward_strided(words, stages);
         else transform.backward_neighbours(words, stages);
@@ -178,13 +183,13 @@ __device__ __forceinline__ void transform_columns(const u32* x, u32* out, const 
         else transform.backward_strided(words, stages);
 #pragma unroll
         for (u32 j = 0; j < T::R; j++) {
-            const u32 row = FORWARD ? transform.neighbour(j) : transform.strided(j);
             u32 word = words[j];
             if (!FORWARD) {
-                word = multiply_lazy(word, scale[row], tables.q);
+                word = multiply_lazy(word, scale[transform.strided(j)], tables.q);
                 word = settle_residue(word, tables.q);
             }
-            to[row << log_n2] = word;
+            *to = word;
+            to += to_step;
         }
         block_barrier();  // before the next polynomial's words go to shared memory
     }

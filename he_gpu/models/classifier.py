@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from he_gpu.errors import ArgumentTypeError
-from he_gpu.models.data import as_labels, label_indices
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError
+from he_gpu.models.data import as_classes, as_labels, label_indices
 from he_gpu.models.estimator import Estimator
 from he_gpu.nn import accuracy, no_grad
 from he_gpu.tensor import SecretTensor
@@ -117,6 +117,27 @@ class Classifier(Estimator):
         if scores.ndim == 1 and isinstance(target, SecretTensor):
             target = target[:, 1]
         return accuracy(scores, target)
+
+    def _known_classes(self, classes: Any, y: Any) -> Any:
+        """Return the classes that y may have in `partial_fit`, None for those of a secret y.
+
+        Raises:
+            ValueError: none on the first call, or others than on the first.
+        """
+        known = getattr(self, "classes_", None)
+        given = None if classes is None else as_classes(classes, "partial_fit", "classes")
+        if known is None:
+            if given is None and not isinstance(y, SecretTensor):
+                raise ArgumentValueError(
+                    "partial_fit: classes must be passed on the first call to partial_fit"
+                )
+            return given
+        if given is not None and not np.array_equal(given, known):
+            raise ArgumentValueError(
+                f"partial_fit: classes must be those of the first call, {known.tolist()}, got "
+                f"{given.tolist()}"
+            )
+        return known
 
     def _scores(self, X: Any) -> Any:
         """Return scores of inputs that were checked, (n, n_classes), or (n,) for two classes."""

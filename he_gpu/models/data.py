@@ -84,7 +84,7 @@ def as_labels(y: Any, function: str, n: int, classes: Array | None = None) -> tu
             label that is no class.
     """
     if isinstance(y, SecretTensor):
-        k = 2 if y.ndim == 1 else y.shape[-1]
+        k = y.shape[-1] if y.ndim > 1 else 2
         if y.shape not in ((n,), (n, k)) or k < 2 or (classes is not None and k != len(classes)):
             wanted = "n_classes" if classes is None else len(classes)
             vector = f"({n},) of 0 and 1 or " if wanted in ("n_classes", 2) else ""

@@ -201,8 +201,9 @@ class LinearRegression(LeastSquares):
     They are SecretTensors in fit's session, or public.
 
     Range: for f fraction bits of the session, by default 16, modulo 2**64: of each column of X and
-        of y, the sum of squared distances from the mean (from 0 without intercept) below
-        2**(62 - 2 f) = 2**30 over all data, |mean| < 2**(38 - f) = 2**22 and |sum| < 2**(62 - f).
+        of y, the sum of squared distances over all data below 2**(62 - 2 f) = 2**30, from the mean,
+        after `partial_fit` from the first batch's, without intercept from 0; |mean| < 2**(38 - f) =
+        2**22 and |sum| < 2**(62 - f).
         Coefficients below 2**26; predictions, and coefficients times means, below 2**(38 - f) =
         2**22. Shares cannot see what is beyond; protocol="plain" raises, and so does plaintext.
     Error: data count as they are shared, rounded to 2**-f. Predictions for the n rows fitted differ

@@ -99,7 +99,7 @@ class LogLoss:
     def noise(self) -> float:
         """The norm of the gradient that roundings of probabilities and scores may leave."""
         size = self.columns.shape[1] * self.y.shape[1]
-        return math.ldexp(math.sqrt(size / self.n), 2 - PROBABILITY_BITS)
+        return float(2.0 ** (2 - PROBABILITY_BITS) * math.sqrt(size / self.n))
 
     def curvature(self, point: Point) -> Curvature:
         """Return the Hessian at a point. Cost: a square for two classes."""
@@ -115,7 +115,7 @@ class LogLoss:
         hit = dot(point.z, self.y, self.session.frac_bits)
         squares = dot(point.w, point.penalty, PENALTY_BITS)
         loss = self.mean(total.sum() - hit) + squares.scaled(0.5)
-        return float(loss.reveal()) * (2**self.halvings / self.n)
+        return float(loss.reveal()) * math.ldexp(1 / self.n, self.halvings)
 
     def _point(self, w: SecretTensor, z: SecretTensor, p: SecretTensor) -> Point:
         bits = self.gradient_bits
@@ -193,7 +193,8 @@ class Curvature:
             u = u - multiplied("mul", self._weights, u.sum(1, keepdims=True), bits)
         floor = z.scaled(2.0 ** -_CURVATURE_FLOOR[loss.binary], bits)
         penalty = multiplied("mul", loss.factors, v, VECTOR_BITS)
-        return loss.back(u + floor, VECTOR_BITS) + penalty
+        product: SecretTensor = loss.back(u + floor, VECTOR_BITS) + penalty
+        return product
 
 
 def dot(x: SecretTensor, y: SecretTensor, frac_bits: int) -> SecretTensor:

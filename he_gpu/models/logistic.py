@@ -64,10 +64,11 @@ class LogisticRegression(Classifier):
         that the sum of squared distances of a column from its mean is below 2**30 (from 0 without
         an intercept), which standardised columns of up to 2**22 samples meet. C up to some 1e4;
         then `protocol="plain"` tells whether a data set is well.
-    Error: a gradient g of the mean loss that is left puts scaled coefficients off by at most |g|
-        C n, and far less where the data say much. Beside tol, |g| has the columns' rounding to
-        2**-17 of their deviation and the probabilities' error, 2**-19 for two classes, else that of
-        `SecretTensor.softmax`. Secret coefficients have 24 fraction bits.
+    Error: a gradient g of the mean loss that is left puts the coefficients of standardised columns
+        off by at most 2 |g| C n, and by far less where the data say much. Beside tol, |g| has the
+        columns' rounding to 2**-17 of about their deviation, and the probabilities' error, 2**-19
+        for two classes, else that of `SecretTensor.softmax`. Secret coefficients have 24 fraction
+        bits.
     Cost: for each step two products with the columns, sigmoid or softmax, and for up to 128
         coefficients an inverse of their Hessian, some 140 rounds altogether; for more 4 to 16
         iterations of conjugate gradients of some 40 rounds each. For each revealed loss softplus or
@@ -82,9 +83,9 @@ class LogisticRegression(Classifier):
         >>> y = np.where(X[:, 0] > X[:, 1], "left", "right")
         >>> model = he.LogisticRegression(C=1.0).fit(X, y)
         >>> model.predict([[1, -1], [-1, 1]]).tolist(), model.n_iter_, model.score(X, y) > 0.9
-        (['left', 'right'], 6, True)
+        (['left', 'right'], 4, True)
         >>> model.predict_proba([[1, -1]]).round(2).tolist()
-        [[1.0, 0.0]]
+        [[0.99, 0.01]]
         >>> with he.Session(device="cpu") as s:
         ...     secret = he.LogisticRegression().fit(s.share(X), s.share(y == "right"))
         ...     bool(abs(secret.coef_.reveal() - model.coef_).max() < 1e-3)

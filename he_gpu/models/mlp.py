@@ -171,27 +171,11 @@ class MLPClassifier(Perceptron, Classifier):
         function = "partial_fit"
         settings = self._settings(function, more=True)
         with self._fitting(session, X, y, function=function, more=True) as chosen:
-            known = getattr(self, "classes_", None)
-            X = self._inputs(X, function, fitted=known is not None)
-            self.classes_, hot = as_labels(y, function, X.shape[0], self._known(classes, known, y))
+            known = self._known_classes(classes, y)
+            X = self._inputs(X, function, fitted=hasattr(self, "classes_"))
+            self.classes_, hot = as_labels(y, function, X.shape[0], known)
             self._train(chosen, X, *_of_classes(hot), settings, function)
         return self
-
-    def _known(self, classes: Any, known: Any, y: Any) -> Any:
-        """Return the classes that y may have in `partial_fit`."""
-        given = None if classes is None else as_classes(classes, "partial_fit", "classes")
-        if known is None:
-            if given is None and not isinstance(y, SecretTensor):
-                raise ArgumentValueError(
-                    "partial_fit: classes must be passed on the first call to partial_fit"
-                )
-            return given
-        if given is not None and not np.array_equal(given, known):
-            raise ArgumentValueError(
-                f"partial_fit: classes must be those of the first call, {known.tolist()}, got "
-                f"{given.tolist()}"
-            )
-        return known
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probabilities of the classes, (n, n_classes).

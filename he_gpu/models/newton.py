@@ -24,7 +24,8 @@ _MOST_WEIGHTS, _MOST_PRODUCTS = 128, 2**21
 """Up to which the Hessian is inverted: its size, and the products of weights and columns."""
 _SLOPE_BITS = 18
 """Of a direction where only its slope counts; that of a gradient has 24."""
-MOST_HALVINGS = 20
+_MOST_HALVINGS, _LARGEST_TOL = 20, 1e3
+"""Before numbers must be wrong; and a norm that no gradient has."""
 
 
 class Minimum(NamedTuple):
@@ -70,11 +71,11 @@ def minimise(
         x, length = _direction(loss, point, step)
         slope = _slope(point, x)
         d = multiplied("mul", x, length, VECTOR_BITS)
-        for halvings in range(MOST_HALVINGS):
+        for halvings in range(_MOST_HALVINGS):
             far = d if not halvings else d * 2.0**-halvings
             tried = loss.at(point.w - far)
             converged, long, outside = _judged(tried, x, slope, tol)
-            if not long and not outside:
+            if not outside and (converged or not long):
                 break
         else:
             return Minimum(point, step, "out of range")
@@ -87,8 +88,8 @@ def minimise(
 
 def _judged(point: Point, x: SecretTensor, slope: SecretTensor, tol: float) -> list[bool]:
     """Reveal whether a point has converged, lies too far along a direction, or has overflowed."""
-    unit = 2.0**-SQUARE_BITS
-    converged = point.squares - (tol**2 + unit if tol else 0.0)
+    limit = min(tol, _LARGEST_TOL) ** 2 + 2.0**-SQUARE_BITS if tol else 0.0
+    converged = point.squares - limit
     too_far = _slope(point, x) + slope.scaled(0.5)
     bits = stack([converged, too_far, point.squares]) < 0
     return [bool(bit) for bit in bits.reveal()]
@@ -123,7 +124,7 @@ def _direction(loss: LogLoss, point: Point, step: int) -> tuple[SecretTensor, Se
 def _solved(H: SecretTensor, r: SecretTensor, least: float) -> SecretTensor:
     """Return H**-1 r by an inverse, and one step that squares what is left of its error.
 
-    Eigenvalues below `least` times the largest possible one get a step that is too short.
+    Along eigenvectors of eigenvalues below `least` the result is too short.
 
     Cost: `spd_inverse`, 3 products.
     """

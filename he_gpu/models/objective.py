@@ -71,6 +71,10 @@ class Objective(Loss):
         self.watched = trainer.log_every > 0 and trainer.n_epochs_ % trainer.log_every == 0
         return False
 
+    def of_zero(self, shape: tuple[int, ...]) -> float:
+        """Return the loss of scores that are all 0, without the penalty; see `Loss.of_zero`."""
+        return self._loss.of_zero(shape) if self._loss else super().of_zero(shape)
+
     def _of(self, x: Variable, y: Value) -> Variable:
         n = x.shape[0]
         if x.requires_grad:

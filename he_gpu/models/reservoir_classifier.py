@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend import Array
-from he_gpu.errors import ArgumentValueError
 from he_gpu.models.classifier import Classifier
-from he_gpu.models.data import as_classes, as_labels
+from he_gpu.models.data import as_labels
 from he_gpu.models.reservoir import Reservoir
 from he_gpu.session import Session
 
@@ -93,8 +92,8 @@ class ReservoirClassifier(Reservoir, Classifier):
         Args:
             X: as `fit`.
             y: as `fit`, of the classes known from the first call.
-            classes: all labels that any batch may have; needed in the first call where its y lacks
-                some.
+            classes: all labels that will ever occur; the first call asks for them, unless y is
+                secret.
             session: as `fit`; where the weights are secret, that of the earlier fit.
 
         Returns:
@@ -113,18 +112,11 @@ class ReservoirClassifier(Reservoir, Classifier):
             >>> model.partial_fit([[2.0]], ["c"]).classes_.tolist()
             ['a', 'b', 'c']
         """
-        known = getattr(self, "classes_", None)
-        if classes is not None:
-            classes = as_classes(classes, "partial_fit", "classes")
-            if known is not None and not np.array_equal(known, classes):
-                raise ArgumentValueError(
-                    f"partial_fit: classes must be those of the earlier fit, {known.tolist()}, got "
-                    f"{classes.tolist()}"
-                )
-        return self._learn(X, y, session, "partial_fit", more=True, classes=classes)
+        known = self._known_classes(classes, y)
+        return self._learn(X, y, session, "partial_fit", more=True, classes=known)
 
     def _targets(self, y: Any, function: str, n: int, classes: Array | None) -> Any:
-        self.classes_, hot = as_labels(y, function, n, getattr(self, "classes_", classes))
+        self.classes_, hot = as_labels(y, function, n, classes)
         # A public map with integers: of secrets no protocol runs.
         return hot @ np.array([[-1.0], [1.0]]) if len(self.classes_) == 2 else hot
 

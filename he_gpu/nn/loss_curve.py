@@ -6,14 +6,14 @@ Layer: nn, above values. A loss is summed secretly over the batches of an epoch 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import gcd, inf, isfinite, log, prod
+from math import gcd, inf, isfinite
 from typing import Any
 
 import numpy as np
 
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, DivergenceError
 from he_gpu.functions import concatenate
-from he_gpu.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss
+from he_gpu.nn.losses import Loss
 from he_gpu.nn.tape import no_grad
 from he_gpu.nn.values import Value, is_secret
 from he_gpu.nn.variable import Variable
@@ -56,13 +56,10 @@ class EpochLoss:
 
     def of_zero(self) -> float:
         """Return the loss of scores that are all 0 where it is public, and else infinity."""
-        if not isinstance(self._loss, BCEWithLogitsLoss | CrossEntropyLoss):
+        if not isinstance(self._loss, Loss):
             return inf
-        size = sum(prod(shape) for shape in self._shapes)
-        count, loss = size, log(2)
-        if isinstance(self._loss, CrossEntropyLoss):
-            count, loss = size // self._shapes[0][1], log(self._shapes[0][1])
-        return loss if is_mean(self._loss) else loss * count
+        n_rows = sum(shape[0] for shape in self._shapes)
+        return self._loss.of_zero((n_rows, *self._shapes[0][1:]))
 
     def reveal(self) -> float:
         """Open the loss of the epoch. Cost: that of its value and 1 round. Leaks: the loss."""

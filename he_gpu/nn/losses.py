@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import inf, log, prod
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,13 @@ class Loss(Module):
             raise ArgumentValueError(f"{name}: target must need no gradient; use detach()")
         return self._of(prediction, target.value)
 
+    def of_zero(self, shape: tuple[int, ...]) -> float:
+        """Return the loss of a prediction of zeros, where targets do not matter; else infinity.
+
+        A model that knows nothing has it, so that a training with a much larger one went wrong.
+        """
+        return inf
+
     def _of(self, x: Variable, y: Value) -> Variable:
         """Return the loss of a prediction for a target's value."""
         raise ArgumentTypeError(f"{type(self).__name__}: no loss is defined")
@@ -92,7 +100,8 @@ class MSELoss(Loss):
     Args:
         reduction: see `Loss`.
 
-    Range: the sum of squares below 2**(k - 2 - 2 frac_bits), 2**30 by default.
+    Range: the sum of squares below 2**(k - 2 - 2 frac_bits), 2**30 by default, and the mean below
+        2**22; modulo 2**32 each square below 2**10, the sum below 2**20 and the mean below 2**8.
     Error: one unit of 2**-frac_bits for each difference, and in the sum.
     Cost: one product for the sum. Where the prediction has more fraction bits than the session, one
         truncation of the differences, which leaves room for sums of gradients.
@@ -141,6 +150,10 @@ class BCEWithLogitsLoss(Loss):
     Leaks: nothing.
     """
 
+    def of_zero(self, shape: tuple[int, ...]) -> float:
+        """Return log(2), or its sum."""
+        return log(2) * (1 if self.reduction == "mean" else prod(shape))
+
     def _of(self, x: Variable, y: Value) -> Variable:
         self._check_shapes(x, y)
         if not is_secret(y) and ((y < 0) | (y > 1)).any():
@@ -175,6 +188,10 @@ class CrossEntropyLoss(Loss):
         `SecretTensor.softmax`.
     Leaks: nothing.
     """
+
+    def of_zero(self, shape: tuple[int, ...]) -> float:
+        """Return the logarithm of the number of classes, or its sum, for targets that sum to 1."""
+        return log(shape[1]) * (1 if self.reduction == "mean" else prod(shape) // shape[1])
 
     def _of(self, x: Variable, y: Value) -> Variable:
         if x.ndim < 2 or not x.size:

@@ -259,7 +259,8 @@ def _is_basic(part: Any) -> bool:
 def _named(part: Any) -> Hashable:
     """Return a part of an index as what can be hashed, which no slice can before Python 3.12."""
     if not isinstance(part, slice):
-        return part
+        name: Hashable = part
+        return name
     ends = part.start, part.stop, part.step
     return ("slice", *(None if end is None else index(end) for end in ends))
 

@@ -52,6 +52,16 @@ def test_matrix_products_keep_their_sums_in_registers(family, architecture):
         assert resources.spill_load_bytes <= 64, (name, resources)
 
 
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
+def test_transforms_keep_their_words_in_registers(architecture):
+    used = nvrtc.resources(compiled("ntt", architecture)[1])
+    assert set(used) == set(loader.load("ntt").kernels)
+    for name, resources in used.items():
+        assert resources.spill_store_bytes <= 64, (name, resources)
+        # A block of columns has 512 threads, one of rows 256: two and three on a multiprocessor.
+        assert resources.registers <= (64 if "columns" in name else 80), (name, resources)
+
+
 SPILLS = """
 #include "primitives.cuh"
 extern "C" __global__ __launch_bounds__(1024) void spill(u32* x) {

@@ -133,3 +133,22 @@ def test_refusals():
         nn.MSELoss()(z, nn.Variable(z, requires_grad=True))
     with pytest.raises(TypeError, match="a prediction and a target expected, got 1"):
         nn.MSELoss()(z)
+
+
+@pytest.mark.parametrize("kind", ["mse", "bce", "cross-entropy"])
+def test_means_over_many_samples_leave_no_range(session, kind):
+    z = grid((1000, 1), 2) * [1.0, -1.0]  # 2,000 numbers that shares hold exactly
+    if kind == "mse":
+        y, loss = np.zeros((1000, 2)), nn.MSELoss()
+    elif kind == "bce":
+        y, loss = (z[::-1] > 0) * 1.0, nn.BCEWithLogitsLoss()
+    else:
+        y, loss = np.eye(2)[np.arange(1000) % 2], nn.CrossEntropyLoss()
+    expected = float(loss(z, y).value)
+    found = float(loss(session.share(z), session.share(y)).reveal())
+    # A mean is off by what an element is, below 5 units, and 2^-15 (2^-8) for logsumexp, by the
+    # factor's 24 (12) bits, and by two roundings.
+    small = session.modulus == 2**32
+    limit = 7 * 2.0**-session.frac_bits + (2.0**-8 if small else 2.0**-15)
+    assert abs(found - expected) <= limit + expected * (2.0**-11 if small else 2.0**-23)
+    assert expected > 0.5

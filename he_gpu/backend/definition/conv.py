@@ -2,7 +2,9 @@
 
 Layer: backend; the definition of ``kernels/conv.cu`` and ``kernels/conv_limb.cu``. Windows of the
 padded image are laid side by side, by strides, and multiplied by the exact matrix product of
-`matmul`; the copies that this makes are bounded, a few images at a time.
+`matmul`; the copies that this makes are bounded, a few images at a time. Where the result is larger
+than the image, as a gradient by the image is, the image is multiplied by the windows instead, and
+the products are added where they belong: no zero of the padding is ever multiplied.
 """
 
 from __future__ import annotations
@@ -111,13 +113,18 @@ def convolve(
         convolution: stride, padding, dilations and groups.
         multiply: (..., n, k) times (..., k, m), with NumPy's batch axes.
     """
-    batch, n_out, rows, columns = convolution.result_shape(x.shape, weight.shape)
+    batch, _, rows, columns = convolution.result_shape(x.shape, weight.shape)
     windows = columns_of(weight, convolution.groups)
     product = multiply(patches(x, convolution, weight.shape[-2:]), windows)
     product = product.reshape(*product.shape[:-2], batch, rows, columns, product.shape[-1])
-    # (..., groups, B, P, Q, O / groups) -> (..., B, groups, O / groups, P, Q)
-    product = np.moveaxis(product, (-5, -1), (-4, -3))
-    return product.reshape(*product.shape[:-5], batch, n_out, rows, columns)
+    return _as_images(product)
+
+
+def _as_images(product: Array) -> Array:
+    """Return (..., groups, B, P, Q, O / groups) as (..., B, O, P, Q)."""
+    product = np.moveaxis(product, (-5, -1), (-4, -3))  # (..., B, groups, O / groups, P, Q)
+    *lead, groups, n_out, rows, columns = product.shape
+    return product.reshape(*lead, groups * n_out, rows, columns)
 
 
 def patches(x: Array, convolution: Convolution, window: tuple[int, int]) -> Array:
@@ -168,6 +175,65 @@ def columns_of(weight: Array, groups: int) -> Array:
     return flat.swapaxes(-1, -2)
 
 
+def _pixels(x: Array, groups: int) -> Array:
+    """Return images (..., B, C, H, W) as rows of channels (..., groups, B H W, C / groups)."""
+    *lead, batch, channels, height, width = x.shape
+    apart = x.reshape(*lead, batch, groups, channels // groups, height * width)
+    apart = np.moveaxis(apart, (-3, -2), (-4, -1))  # (..., groups, B, H W, C / groups)
+    return apart.reshape(*lead, groups, batch * height * width, channels // groups)
+
+
+def _window_columns(weight: Array, groups: int) -> Array:
+    """Return windows (..., O, C / groups, h, w) as (..., groups, C / groups, h w O / groups)."""
+    *lead, n_out, channels, height, width = weight.shape
+    apart = weight.reshape(*lead, groups, n_out // groups, channels, height * width)
+    apart = np.moveaxis(apart, (-3, -1), (-1, -2))  # (..., groups, C / groups, h w, O / groups)
+    return apart.reshape(*lead, groups, channels, -1)
+
+
+def _spread(
+    products: Array,
+    image: tuple[int, int],
+    window: tuple[int, int],
+    convolution: Convolution,
+    modulus: int,
+) -> Array:
+    """Return the sum of products of images and windows, each added where it belongs.
+
+    Args:
+        products: (..., groups, B H W, h w O / groups) of each word with each of a window.
+        image: (H, W).
+        window: (h, w).
+        convolution: of stride 1.
+        modulus: of the ring.
+
+    Returns:
+        (..., B, O, P, Q).
+    """
+    n_out = products.shape[-1] // prod(window)
+    products = products.reshape(*products.shape[:-2], -1, *image, *window, n_out)
+    extents = [convolution.extent(axis, image[axis], window[axis]) for axis in range(2)]
+    result = np.zeros((*products.shape[:-5], *extents, n_out), products.dtype)
+    for offset in np.ndindex(*window):
+        sources, targets = zip(*(_meeting(convolution, *at) for at in zip(
+            range(2), image, extents, offset, strict=True)), strict=True)  # fmt: skip
+        part = result[(..., *targets, slice(None))]
+        add_mod(part, products[(..., *sources, *offset, slice(None))], modulus, out=part)
+    return _as_images(result)
+
+
+def _meeting(
+    convolution: Convolution, axis: int, size: int, extent: int, offset: int
+) -> tuple[slice, slice]:
+    """Return which places of an image's axis meet an offset of the window, and in which results."""
+    step = convolution.input_dilation[axis]
+    shift = convolution.padding[axis][0] - offset * convolution.dilation[axis]
+    first = max(0, -(shift // step))  # the least y with y step + shift >= 0
+    last = min(size, -((shift - extent) // step))  # and the one after the last below the extent
+    last = max(first, last)
+    return slice(first, last), slice(first * step + shift, last * step + shift, step)
+
+
 def _sum_of_convolutions(
     pairs: tuple[tuple[Array | Kept, Array | Kept], ...],
     convolution: Convolution,
@@ -181,21 +247,33 @@ def _sum_of_convolutions(
     batch, *result = convolution.result_shape(words[0][0].shape, words[0][1].shape)
     leads = np.broadcast_shapes(*(v.shape[:-4] for pair in words for v in pair))
     depth = prod(words[0][1].shape[-3:])
-    images = max(1, PATCH_WORDS // max(1, prod(leads) * depth * prod(result[1:])))
-    windows = [Kept(columns_of(weight, convolution.groups)) for _, weight in words]
+    image, window = words[0][0].shape[-2:], words[0][1].shape[-2:]
+    spread = convolution.stride == (1, 1) and 0 < prod(image) < prod(result[1:])
+    each = prod(image) * prod(window) * result[0] if spread else depth * prod(result[1:])
+    images = max(1, PATCH_WORDS // max(1, prod(leads) * each))
+    columns_by = _window_columns if spread else columns_of
+    windows = [Kept(columns_by(weight, convolution.groups)) for _, weight in words]
     if out is None:
         out = np.empty((*leads[int(total) :], batch, *result), words[0][0].dtype)
     for first in range(0, batch, images):
         some = slice(first, first + images)
 
-        def product(rows: Array, columns: Array, some: slice = some) -> Array:
-            if len(words) == 1:
-                return matmul(rows, windows[0], modulus)
-            rows2 = patches(words[1][0][..., some, :, :, :], convolution, words[1][1].shape[-2:])
-            return matmul_pair(rows, windows[0], rows2, windows[1], modulus, total=total)
-
-        part = words[0][0][..., some, :, :, :]
-        out[..., some, :, :, :] = convolve(part, words[0][1], convolution, product)
+        parts = [x[..., some, :, :, :] for x, _ in words]
+        if spread:
+            rows = [_pixels(part, convolution.groups) for part in parts]
+        else:
+            rows = [patches(part, convolution, window) for part in parts]
+        if len(words) == 1:
+            product = matmul(rows[0], windows[0], modulus)
+        else:
+            four = rows[0], windows[0], rows[1], windows[1]
+            product = matmul_pair(*four, modulus, total=total)
+        if spread:
+            out[..., some, :, :, :] = _spread(product, image, window, convolution, modulus)
+        else:
+            n = parts[0].shape[-4]
+            product = product.reshape(*product.shape[:-2], n, *result[1:], product.shape[-1])
+            out[..., some, :, :, :] = _as_images(product)
     if add is None:
         return out
     if total:

@@ -22,8 +22,10 @@ from he_gpu.backend.definition.memory import empty
 from he_gpu.backend.definition.roots import check_limbs
 from he_gpu.backend.definition.words import Array
 
-CHUNK = 2**15
+CHUNK = 2**16
 """Words that are transformed together, so that they stay in cache."""
+PAD = 8
+"""Words between rows: without them, the rows of a transposition fall on each other in a cache."""
 EXACT = 2**53 - 2**27
 
 
@@ -32,16 +34,16 @@ def ntt(x: Array, moduli: Sequence[int]) -> Array:
     moduli = check_limbs("ntt", x.shape, moduli)
     result, degree = empty(x.shape, np.uint32), x.shape[-1]
     for work, words, out in _chunks(x, result):
+        columns, rows = work.columns, work.rows
         for limb, modulus in enumerate(moduli):
             tables = _tables(modulus, degree)
-            columns, rows = work.columns, work.rows
-            np.copyto(columns, words[:, limb].swapaxes(0, 1))
+            np.copyto(work.cleared(columns), words[:, limb].swapaxes(0, 1))
             size = work.forward(columns, tables.columns, modulus, 2)
             work.settle(columns, size, modulus)
-            np.multiply(columns.T, tables.twist, out=rows)
+            np.multiply(work.inner(columns).T, tables.twist, out=work.cleared(rows))
             work.reduce(rows, modulus)
             work.forward(rows, tables.rows, modulus, 1)
-            work.finish(rows, modulus, out[:, limb].transpose(2, 0, 1))
+            np.copyto(out[:, limb].transpose(2, 0, 1), work.finished(rows, modulus))
     return result
 
 
@@ -50,39 +52,54 @@ def intt(x: Array, moduli: Sequence[int]) -> Array:
     moduli = check_limbs("intt", x.shape, moduli)
     result, degree = empty(x.shape, np.uint32), x.shape[-1]
     for work, words, out in _chunks(x, result):
+        columns, rows = work.columns, work.rows
         for limb, modulus in enumerate(moduli):
             tables = _tables(modulus, degree)
-            columns, rows = work.columns, work.rows
-            np.copyto(rows, words[:, limb].transpose(2, 0, 1))
+            np.copyto(work.inner(columns), words[:, limb].swapaxes(0, 1))
+            np.copyto(work.cleared(rows), work.inner(columns).T)
             size = work.backward(rows, tables.rows_back, modulus, 2)
             work.settle(rows, size, modulus)
-            np.multiply(rows.T, tables.twist_back, out=columns)
+            np.multiply(work.inner(rows).T, tables.twist_back, out=work.cleared(columns))
             work.reduce(columns, modulus)
             size = work.backward(columns, tables.columns_back, modulus, 1)
             work.settle(columns, size, modulus)
             np.multiply(columns, tables.scale, out=columns)
-            work.finish(columns, modulus, out[:, limb].swapaxes(0, 1))
+            np.copyto(out[:, limb].swapaxes(0, 1), work.finished(columns, modulus))
     return result
 
 
 class _Work:
     """Two matrices that a chunk of p polynomials passes through, and the steps on them.
 
-    Every step works on one of the two and uses the other as room.
+    Every step works on one of the two and uses the other as room. `PAD` words end each row.
 
     Attributes:
-        columns: (n1, p, n2), for stages over n1.
-        rows: (n2, p, n1), for stages over n2.
+        columns: (n1, p n2 + PAD), for stages over n1.
+        rows: (n2, p n1 + PAD), for stages over n2.
     """
 
     def __init__(self, p: int, degree: int):
         n1, n2 = sides(degree)
-        self.columns = empty((n1, p, n2), np.float64)
-        self.rows = empty((n2, p, n1), np.float64)
+        shapes = (n1, p * n2 + PAD), (n2, p * n1 + PAD)
+        self._p = p
+        self._both = empty((2, max(rows * width for rows, width in shapes)), np.float64)
+        self.columns, self.rows = (
+            each[: rows * width].reshape(rows, width)
+            for each, (rows, width) in zip(self._both, shapes, strict=True)
+        )
+
+    def inner(self, a: Array) -> Array:
+        """Return a matrix without its padding, (n, p, its other side)."""
+        return a[:, :-PAD].reshape(len(a), self._p, -1)
+
+    def cleared(self, a: Array) -> Array:
+        """Return a matrix without its padding, which becomes zero, as later steps want."""
+        a[:, -PAD:] = 0
+        return self.inner(a)
 
     def reduce(self, a: Array, modulus: int) -> None:
         """Subtract the nearest multiple of q from |x| <= EXACT, in place."""
-        _reduce(a, self._room(a).reshape(a.shape), modulus)
+        _reduce(a, self._room(a)[: a.size].reshape(a.shape), modulus)
 
     def settle(self, a: Array, size: int, modulus: int) -> int:
         """Reduce residues of magnitude size * R where their products would not be exact."""
@@ -123,22 +140,23 @@ class _Work:
             half *= 2
         return size
 
-    def finish(self, a: Array, modulus: int, out: Array) -> None:
-        """Write residues |x| <= EXACT as words in [0, q)."""
+    def finished(self, a: Array, modulus: int) -> Array:
+        """Return residues |x| <= EXACT as words in [0, q), without the padding."""
         self.reduce(a, modulus)
-        small = self._room(a).view(np.int32)[: a.size].reshape(a.shape)
-        np.copyto(small, a, casting="unsafe")
-        words = small.view(np.uint32)  # a negative residue wraps to above 2^31, plus q to below it
-        np.add(words, np.uint32(modulus), out=out)
-        np.minimum(words, out, out=out)
+        signed, words = self._room(a).view(np.int32)[: 2 * a.size].reshape(2, *a.shape)
+        np.copyto(signed, a, casting="unsafe")
+        # A negative residue, read without a sign, is above 2^31, and wraps to below q with q added.
+        np.add(signed.view(np.uint32), np.uint32(modulus), out=words.view(np.uint32))
+        np.minimum(signed.view(np.uint32), words.view(np.uint32), out=words.view(np.uint32))
+        return self.inner(words.view(np.uint32))
 
     def _room(self, a: Array) -> Array:
         """Return the words of the matrix that a is not."""
-        return (self.rows if a is self.columns else self.columns).reshape(-1)
+        return self._both[1 if a is self.columns else 0]
 
     def _butterflies(self, a: Array, halves: Array, weights: Array, modulus: int) -> None:
         u, v = halves[:, 0], halves[:, 1]
-        product, quotient = self._room(a).reshape(2, *u.shape)
+        product, quotient = self._room(a)[: a.size].reshape(2, *u.shape)
         np.multiply(v, weights, out=product)
         _reduce(product, quotient, modulus)
         np.subtract(u, product, out=v)
@@ -158,10 +176,10 @@ def _chunks(x: Array, result: Array) -> Iterator[tuple[_Work, Array, Array]]:
     shape = (-1, limbs, *sides(degree)) if x.size else (0, limbs, *sides(degree))
     words, out = x.reshape(shape), result.reshape(shape)
     step = max(1, min(len(words), CHUNK // degree))
-    work = None
+    work: _Work | None = None
     for start in range(0, len(words), step):
         part = slice(start, start + step)
-        if work is None or work.columns.shape[1] != len(words[part]):
+        if work is None or len(words[part]) < step:
             work = _Work(len(words[part]), degree)
         yield work, words[part], out[part]
 
@@ -175,5 +193,5 @@ def _tables(modulus: int, degree: int) -> FourStep:
     return tables._replace(
         twist=np.ascontiguousarray(tables.twist.T)[:, None],
         twist_back=tables.twist_back[:, None],
-        scale=tables.scale[:, None, None],
+        scale=tables.scale[:, None],
     )
