@@ -175,27 +175,29 @@ def tables(results):
 
 
 def table(name, rows):
-    """The parts and layers of a network's step, the columns being schemes."""
+    """The parts of a network's step and the layers beneath, the columns being schemes."""
     lines = [f"| {name} | {' | '.join(row['scheme'] for row in rows)} |"]
     lines.append("|---|" + "---:|" * len(rows))
-    whole = [duration(row["median"]) for row in rows]
-    lines.append(f"| **whole step** | {' | '.join(whole)} |")
-    for title, kind in (("by part", "parts"), ("by layer of the stack", "stack")):
-        sums = [sum(row[kind].values()) for row in rows]
-        lines.append(f"| **{title}**, sum | {' | '.join(map(duration, sums))} |")
-        parts = {part for row in rows for part in row[kind]} - {REST}
-        first = rows[0][kind]
-        for part in [*sorted(parts, key=lambda part: (-first.get(part, 0.0), part)), REST]:
-            taken = [row[kind].get(part, 0.0) for row in rows]
-            cells = [share(part, of) for part, of in zip(taken, sums, strict=True)]
-            lines.append(f"| {part} | {' | '.join(cells)} |")
+    lines.append(line("**whole**", [duration(row["median"]) for row in rows]))
+    for title, kind in (("its parts", "parts"), ("the layers beneath", "stack")):
+        found = [row[kind] for row in rows]
+        sums = [sum(seconds.values()) for seconds in found]
+        lines.append(line(f"**{title}**, sum", map(duration, sums)))
+        names = list(dict.fromkeys(name for seconds in found for name in seconds if name != REST))
+        names += [REST] if any(REST in seconds for seconds in found) else []
+        for name in names:
+            lines.append(line(name, map(share, (s.get(name) for s in found), sums)))
     return "\n".join(lines)
 
 
+def line(title, others):
+    return f"| {' | '.join([title, *others])} |"
+
+
 def share(seconds, of):
-    """A duration and its share.
+    """A duration and its share; nothing for None.
 
     >>> share(0.25, 1.0)
     '250 ms, 25%'
     """
-    return f"{duration(seconds)}, {seconds / of:.0%}"
+    return "" if seconds is None else f"{duration(seconds)}, {seconds / of:.0%}"

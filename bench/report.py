@@ -3,8 +3,8 @@
     python -m bench.report            # or: make report
 
 Every number comes from the files; nothing here is typed. A table stands between two comments of
-README.md, others likewise in docs/functions.md, which are printed too; they need no matplotlib. The
-plots go to docs/figures as PNG and SVG.
+README.md, others likewise in docs/functions.md and docs/training.md, which are printed too; they
+need no matplotlib. The plots go to docs/figures as PNG and SVG.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import math
 import sys
 from pathlib import Path
 
-from bench import trust
+from bench import breakdown, trust
 from bench.recorder import duration, rate, three_digits, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,6 +21,7 @@ RESULTS = ROOT / "bench" / "results"
 FIGURES = ROOT / "docs" / "figures"
 README = ROOT / "README.md"
 FUNCTIONS = ROOT / "docs" / "functions.md"
+TRAINING = ROOT / "docs" / "training.md"
 BEGIN = "<!-- bench/report.py writes from here -->"
 END = "<!-- to here -->"
 TITLES = ("job", "time", "rate", "of the roof", "times a baseline of the same run")
@@ -79,6 +80,11 @@ def markdown(results):
 def functions(results):
     """What docs/functions.md shows: errors and costs of each function on each device."""
     return each_device([r for r in results if r["suite"] in trust.SUITES], trust.tables)
+
+
+def training(results):
+    """What docs/training.md shows: where the time of a training step goes on each device."""
+    return each_device([r for r in results if r["suite"] == "training"], breakdown.tables)
 
 
 def each_device(results, table):
@@ -290,8 +296,13 @@ def main(arguments=None):
     if not results:
         print(f"no results in {RESULTS}; make bench writes them", file=sys.stderr)
         return 2
-    tables = {README: markdown(results), FUNCTIONS: functions(results)}
+    tables = {
+        README: markdown(results),
+        FUNCTIONS: functions(results),
+        TRAINING: training(results),
+    }
     print(tables[FUNCTIONS])
+    print(tables[TRAINING])
     for path, table in tables.items():
         write_whole(path, with_table(path.read_text(encoding="utf-8"), table))
         print(path.relative_to(ROOT))

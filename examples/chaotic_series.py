@@ -12,7 +12,7 @@ import numpy as np
 
 import he_gpu as he
 
-LAGS, RATE, STEPS = 6, 1.6e-5, 500
+LAGS, RATE, STEPS = 6, 1.5e-5, 500
 
 
 def mackey_glass(n, delay=17.0, dt=0.1, every=60, skip=50):

@@ -82,7 +82,7 @@ def plan(depth: int, scale_bits: float, ring_degree: int, digits: int) -> Chain:
         ValueError: there are too few primes.
     """
     each = limbs_of_level(scale_bits)
-    bits = scale_bits / each
+    bits = max(scale_bits / each, _least_bits(each * depth + _SPARE, ring_degree))
     while True:
         try:
             levels, scales = _levels(depth, each, bits, ring_degree)
@@ -102,6 +102,17 @@ def plan(depth: int, scale_bits: float, ring_degree: int, digits: int) -> Chain:
     large = ntt_primes(ring_degree, 2.0**MODULUS_BITS, digit_limbs + n_base, used)
     special, base = large[:digit_limbs], large[digit_limbs:]
     return Chain(ring_degree, base, levels, scales, special, digit_limbs)
+
+
+def _least_bits(count: int, ring_degree: int) -> float:
+    """Return the size from which about so many primes lie within a factor of 1.25 either way.
+
+    Of the numbers that are 1 modulo 2 N one in ln(q) / 2 is a prime.
+    """
+    bits = math.log2(2 * ring_degree) + 1
+    while 0.45 * 2**bits / (ring_degree * bits * math.log(2)) < count and bits < WORD_BITS:
+        bits += 0.25
+    return min(bits, WORD_BITS)
 
 
 def _levels(

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-import numpy as np
-
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentValueError
 from he_gpu.models.classifier import Classifier, probabilities
-from he_gpu.models.data import as_classes, as_labels, as_targets
+from he_gpu.models.data import as_labels, as_targets
 from he_gpu.models.perceptron import Perceptron
 from he_gpu.models.regressor import Regressor
 from he_gpu.nn import accuracy, no_grad, r2_score
 from he_gpu.session import Session
-from he_gpu.tensor import SecretTensor
 
 SelfClassifier = TypeVar("SelfClassifier", bound="MLPClassifier")
 SelfRegressor = TypeVar("SelfRegressor", bound="MLPRegressor")

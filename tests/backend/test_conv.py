@@ -72,6 +72,13 @@ KINDS = {
                (5, 3, 3, 3)),
     "groups": (Convolution(groups=3), (2, 6, 5, 5), (9, 2, 2, 3)),
     "depthwise": (Convolution(groups=4, padding=((1, 1), (1, 1))), (2, 4, 5, 5), (4, 1, 3, 3)),
+    "larger than the image": (Convolution(padding=((4, 4), (4, 4))), (3, 6, 4, 4), (4, 6, 5, 5)),
+    "larger by dilation": (
+        Convolution((1, 1), ((3, -1), (7, 4)), (2, 3), (3, 2), 2), (2, 6, 4, 3), (4, 3, 3, 2)
+    ),
+    "larger, moved out": (Convolution(padding=((-9, 20), (15, -9))), (1, 2, 5, 5), (3, 2, 1, 1)),
+    "larger, no channels": (Convolution(padding=((2, 2), (2, 2))), (2, 0, 4, 5), (4, 0, 3, 2)),
+    "larger, no windows": (Convolution(padding=((2, 2), (2, 2))), (2, 3, 4, 5), (0, 3, 3, 2)),
     "no batch": (Convolution(), (0, 3, 6, 5), (4, 3, 3, 2)),
     "no result": (Convolution(), (2, 3, 2, 5), (4, 3, 3, 2)),
     "no channels": (Convolution(), (2, 0, 6, 5), (4, 0, 3, 2)),
@@ -121,12 +128,25 @@ def test_definition_equals_integers_in_random_geometries():
         assert_same(definition.conv(x, weight, convolution, RING_64), expected.astype(np.uint64))
 
 
-def test_definition_takes_some_images_at_a_time(monkeypatch):
+def test_definition_equals_integers_where_the_result_is_larger_than_the_image():
+    """Every word of the image meets every window, and no zero of the padding."""
+    rng = np.random.default_rng(9)
+    for _ in range(60):
+        convolution, x_shape, weight_shape = random_case(rng)
+        ends = tuple((int(a), int(b)) for a, b in rng.integers(-2, 9, (2, 2)))
+        convolution = convolution._replace(stride=(1, 1), padding=ends)
+        x, weight = random_words(rng, x_shape, RING_64), random_words(rng, weight_shape, RING_64)
+        expected = exact(x, weight, convolution) % RING_64
+        assert_same(definition.conv(x, weight, convolution, RING_64), expected.astype(np.uint64))
+
+
+@pytest.mark.parametrize("padding", [1, 2])
+def test_definition_takes_some_images_at_a_time(monkeypatch, padding):
     rng = np.random.default_rng(3)
-    convolution = Convolution(padding=((1, 1), (1, 1)), groups=2)
+    convolution = Convolution(padding=((padding, 1), (padding, 1)), groups=2)
     shapes = ((2, 5, 4, 6, 6), (2, 6, 2, 3, 3), (5, 4, 6, 6), (1, 6, 2, 3, 3))
     words = [random_words(rng, shape, RING_64) for shape in shapes]
-    add = random_words(rng, (2, 5, 6, 6, 6), RING_64)
+    add = random_words(rng, (2, 5, 6, 5 + padding, 5 + padding), RING_64)
     whole = [
         definition.conv_pair(*words, convolution, RING_64, add=add, total=total)
         for total in (False, True)

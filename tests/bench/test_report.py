@@ -73,6 +73,13 @@ def test_the_tables_of_functions_are_what_the_results_give():
     )
 
 
+def test_the_tables_of_training_are_what_the_results_give():
+    document = report.TRAINING.read_text(encoding="utf-8")
+    assert document == report.with_table(document, report.training(RESULTS)), (
+        "docs/training.md is not what the results give: make report"
+    )
+
+
 def test_every_headline_of_the_results_is_in_the_readme():
     readme = report.README.read_text(encoding="utf-8")
     found = report.rows(RESULTS, headline=True)
@@ -107,6 +114,32 @@ def test_the_table_of_made_results():
         "|---|---:|---:|---:|---|",
         "| XOR | 500 ms |  |  | 40.0 x float64 product |",
     ]
+
+
+def test_the_table_of_a_step_taken_apart():
+    parts = {"products forward": 0.3, "all else": 0.1}, {"ReLU forward": 0.25, "all else": 0.25}
+    made = [
+        {
+            "suite": "training",
+            "environment": environment(),
+            "rows": [
+                row(scheme, 20.0, step="a step", scheme=scheme, parts=seconds, stack={"sums": 0.2})
+                for scheme, seconds in zip(("2 parties", "replicated"), parts, strict=True)
+            ],
+        }
+    ]
+    assert report.training(made).splitlines()[2:] == [
+        "| a step | 2 parties | replicated |",
+        "|---|---:|---:|",
+        "| **whole** | 500 ms | 500 ms |",
+        "| **its parts**, sum | 400 ms | 500 ms |",
+        "| products forward | 300 ms, 75% |  |",
+        "| ReLU forward |  | 250 ms, 50% |",
+        "| all else | 100 ms, 25% | 250 ms, 50% |",
+        "| **the layers beneath**, sum | 200 ms | 200 ms |",
+        "| sums | 200 ms, 100% | 200 ms, 100% |",
+    ]
+    assert report.training(MADE) == ""
 
 
 def test_a_changed_figure_changes_the_table():

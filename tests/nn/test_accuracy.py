@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -24,14 +25,14 @@ class Task(NamedTuple):
     """A model, how it learns, and what it must be as accurate as."""
 
     data: str
-    make: object
-    loss: object
+    make: Callable
+    loss: Callable
     lr: float
     momentum: float
     batch: int | None
     epochs: int
     decay: bool
-    clear: object
+    clear: Callable
     points: float
     least: float
 

@@ -188,7 +188,7 @@ def _window_columns(weight: Array, groups: int) -> Array:
     *lead, n_out, channels, height, width = weight.shape
     apart = weight.reshape(*lead, groups, n_out // groups, channels, height * width)
     apart = np.moveaxis(apart, (-3, -1), (-1, -2))  # (..., groups, C / groups, h w, O / groups)
-    return apart.reshape(*lead, groups, channels, -1)
+    return apart.reshape(*lead, groups, channels, height * width * (n_out // groups))
 
 
 def _spread(
@@ -210,15 +210,16 @@ def _spread(
     Returns:
         (..., B, O, P, Q).
     """
-    n_out = products.shape[-1] // prod(window)
-    products = products.reshape(*products.shape[:-2], -1, *image, *window, n_out)
+    *lead, rows, columns = products.shape
+    batch, n_out = rows // prod(image), columns // prod(window)
+    products = products.reshape(*lead, batch, *image, *window, n_out)
     extents = [convolution.extent(axis, image[axis], window[axis]) for axis in range(2)]
-    result = np.zeros((*products.shape[:-5], *extents, n_out), products.dtype)
-    for offset in np.ndindex(*window):
-        sources, targets = zip(*(_meeting(convolution, *at) for at in zip(
-            range(2), image, extents, offset, strict=True)), strict=True)  # fmt: skip
-        part = result[(..., *targets, slice(None))]
-        add_mod(part, products[(..., *sources, *offset, slice(None))], modulus, out=part)
+    result = np.zeros((*lead, batch, *extents, n_out), products.dtype)
+    for i, j in np.ndindex(*window):
+        y, p = _meeting(convolution, 0, image[0], extents[0], i)
+        x, q = _meeting(convolution, 1, image[1], extents[1], j)
+        part = result[..., p, q, :]
+        add_mod(part, products[..., y, x, i, j, :], modulus, out=part)
     return _as_images(result)
 
 
