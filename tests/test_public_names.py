@@ -14,8 +14,14 @@ from he_gpu import functions
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRACT = {
+    "LinearRegression",
+    "LogisticRegression",
+    "MLPClassifier",
+    "MLPRegressor",
     "Polynomial",
+    "ReservoirClassifier",
     "ReservoirRegressor",
+    "Ridge",
     "Ring",
     "SecretTensor",
     "Session",
