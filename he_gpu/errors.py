@@ -7,10 +7,13 @@ The tree::
     |   |-- RangeError                       a number outside the range that the encoding holds
     |   |-- IndexRangeError (IndexError)     an index outside its axis
     |   |-- NotFittedError (AttributeError)  an estimator used before fit
+    |   |-- ExhaustedLevelError              a product where a ciphertext has no level left
+    |   |-- KeyMismatchError                 ciphertexts or keys that do not belong together
     |   `-- UnknownDeviceError               a device name that means nothing
     |-- ArgumentTypeError (TypeError)        a refused type
     |   `-- SecretAccessError                a secret used where only a revealed value can stand
     |-- DeviceUnavailableError (RuntimeError)  a known device that this machine lacks
+    |-- NoSecretKeyError (PermissionError)   decryption without the secret key
     |-- SessionClosedError (RuntimeError)    a session used after close()
     |-- ForkedProcessError (RuntimeError)    a generator used in a forked child
     |-- KernelSourceError (RuntimeError)     a kernel source that is missing or does not compile
@@ -18,6 +21,7 @@ The tree::
     |   `-- KernelFaultError                 a kernel that broke a rule of CUDA
     `-- DivergenceError (ArithmeticError)    a training run that diverged
     InsecureSeedWarning (UserWarning)        randomness that an outsider can repeat
+    InsecureParametersWarning (UserWarning)  encryption that an outsider can break
     ConvergenceWarning (UserWarning)         a fit that ended before it had converged
 
 Example:
@@ -52,6 +56,14 @@ class NotFittedError(ArgumentValueError, AttributeError):
     """An estimator was used before fit."""
 
 
+class ExhaustedLevelError(ArgumentValueError):
+    """A ciphertext has no level left for the product; encrypt with a larger depth."""
+
+
+class KeyMismatchError(ArgumentValueError):
+    """Ciphertexts or keys of different parameters, secret keys or devices met."""
+
+
 class UnknownDeviceError(ArgumentValueError):
     """A device name is none of auto, cpu, cuda, cuda:N, emulator."""
 
@@ -66,6 +78,10 @@ class SecretAccessError(ArgumentTypeError):
 
 class DeviceUnavailableError(HeGpuError, RuntimeError):
     """The device exists in principle, but this machine lacks it or its software."""
+
+
+class NoSecretKeyError(HeGpuError, PermissionError):
+    """A context without the secret key was asked to decrypt."""
 
 
 class SessionClosedError(HeGpuError, RuntimeError):
@@ -124,6 +140,10 @@ class DivergenceError(HeGpuError, ArithmeticError):
 
 class InsecureSeedWarning(UserWarning):
     """Shares drawn from a fixed seed hide nothing from whoever knows the seed."""
+
+
+class InsecureParametersWarning(UserWarning):
+    """Parameters of encryption below every level of security: for tests and benchmarks alone."""
 
 
 class ConvergenceWarning(UserWarning):

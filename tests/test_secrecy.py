@@ -217,24 +217,39 @@ def test_an_unmasked_opening_would_be_seen(exchanged, monkeypatch):
         assert_uniform(np.stack(words), 2**64)
 
 
-def test_no_mask_hides_two_openings(monkeypatch):
-    """Epochs of shuffled batches of a matrix that is masked once: every mask opened is a new one.
+@pytest.fixture
+def masks(monkeypatch):
+    """The masks of all that is opened: for each array the function that opens it, and its words."""
+    record, backend = [], get_backend("cpu")
 
-    1.4 10^4 words of 64 bits coincide with probability 10^-11.
-    """
-    backend, masks, opened = get_backend("cpu"), [], []
+    def enter(name, combine, *places):
+        real = getattr(backend, name)
 
-    def enter(real):
-        def method(stack, mask, *rest):
-            masks.append(np.add.reduce(mask, axis=0).ravel())
-            result = real(stack, mask, *rest)
-            opened.append(result.size)
-            return result
+        def method(*arguments, **named):
+            for place in places:
+                if arguments[place] is not None:
+                    record.append((name, combine.reduce(arguments[place], axis=0).ravel()))
+            return real(*arguments, **named)
 
-        return method
+        monkeypatch.setattr(backend, name, method)
 
-    for name in ("open_masked", "open_scaled"):
-        monkeypatch.setattr(backend, name, enter(getattr(backend, name)))
+    enter("open_masked", np.add, 1)
+    enter("open_scaled", np.add, 1)
+    enter("carry_open", np.bitwise_xor, 1)
+    enter("and_open", np.bitwise_xor, 1, 3)
+    enter("xor_open", np.bitwise_xor, 1)
+    return record
+
+
+def assert_distinct(masks, least):
+    """10^5 words of 64 bits coincide with probability 3 10^-10."""
+    words = np.concatenate([words for _, words in masks])
+    assert least < words.size < 100_000
+    assert len(np.unique(words)) == words.size
+
+
+def test_no_mask_hides_two_openings(masks):
+    """Epochs of shuffled batches of a matrix that is masked once: no mask is opened again."""
     rng = np.random.default_rng(0)
     X, y = rng.uniform(-1, 1, (50, 20)), rng.integers(0, 3, 50)
     with he.Session(device="cpu") as s:
@@ -249,11 +264,58 @@ def test_no_mask_hides_two_openings(monkeypatch):
                 batch = slice(at, at + 10)
                 loss(model(shuffled[batch]), y[order][batch]).backward()
                 optimiser.step()
-    assert opened.count(X.size) == 1  # the data, once for both epochs
-    assert opened.count(200) == 0  # and no batch of them
-    words = np.concatenate(masks)
-    assert words.size > 10_000
-    assert len(np.unique(words)) == words.size
+    sizes = [mask.size for name, mask in masks if name in ("open_masked", "open_scaled")]
+    assert sizes.count(X.size) == 1  # the data, once for both epochs
+    assert sizes.count(200) == 0  # and no batch of them
+    assert_distinct(masks, 10_000)
+
+
+def test_no_mask_hides_two_openings_where_loops_break_off(masks):
+    """Loops in loops, one that is left, one that raises, two in turns, one that never ends."""
+    x = np.array([[1.0, -2.0, 3.0], [0.0, 4.0, -1.0], [2.0, 2.0, -5.0]])
+    with he.Session(device="cpu") as s:
+        X = s.share(x)
+        M = X.masked()
+
+        def step():
+            for found, expected in (
+                (X * X, x * x),
+                (X @ X, x @ x),
+                (M @ X, x @ x),
+                (X * M[::-1], x * x[::-1]),
+                (M.T @ M, x.T @ x),
+                (X * 0.3, x * 0.3),
+                (X.max(0), x.max(0)),
+                (X == 2, x == 2),
+            ):
+                assert np.abs(found.reveal() - expected).max() < 1e-4
+
+        for _ in s.steps(3):
+            step()
+            for _ in s.steps(3):
+                step()
+            step()
+        for index in s.steps(9):
+            step()
+            if index == 3:
+                break
+
+        def failing():
+            for index in s.steps(9):
+                step()
+                1 // (3 - index)
+
+        with pytest.raises(ZeroDivisionError):
+            failing()
+        first, second = s.steps(9), s.steps(5)
+        for _ in range(4):
+            next(first)
+            step()
+            next(second)
+            step()
+        second.close()
+        step()
+    assert_distinct(masks, 1000)
 
 
 # Keystream

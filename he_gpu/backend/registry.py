@@ -27,6 +27,7 @@ from he_gpu.backend.definition import (
     protocol,
     replicated,
     rns,
+    rns_float,
     sharing,
     steps,
 )
@@ -130,6 +131,16 @@ class Backend:
         return f"<he_gpu backend {self.name!r}>"
 
 
+_RESIDUES = (
+    "add_rns",
+    "sub_rns",
+    "neg_rns",
+    "mul_rns",
+    "sub_scale_rns",
+    "dot_rns",
+    "automorphism_rns",
+    "extend_rns",
+)
 _DEFINITIONS: dict[str, Callable[..., Any]] = {
     name: getattr(family, name)
     for family, names in {
@@ -162,16 +173,7 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
         steps: ("step_shares",),
         replicated: ("cross_multiply", "deal_truncation", "deal_mask", "choose_truncation"),
         ntt: ("ntt", "intt"),
-        rns: (
-            "add_rns",
-            "sub_rns",
-            "neg_rns",
-            "mul_rns",
-            "sub_scale_rns",
-            "dot_rns",
-            "automorphism_rns",
-            "extend_rns",
-        ),
+        rns: _RESIDUES,
     }.items()
     for name in names
 }
@@ -248,7 +250,7 @@ def _make(device: str) -> Backend:
             "step_shares": partial(steps.step_shares, uniform=cpu.uniform),
             "ntt": ntt_float.ntt,
             "intt": ntt_float.intt,
-        }
+        } | {name: getattr(rns_float, name) for name in _RESIDUES}
         return Backend("cpu", np, _DEFINITIONS | fast)
     launcher = emulator.device() if device == "emulator" else cuda.device(device)
     operations = {

@@ -1,9 +1,9 @@
-"""The chain of primes that a ciphertext climbs down, and its exact scale at each level.
+"""The chain of primes that a ciphertext climbs down, and its scale at each level.
 
-Layer: he, above ring. Level l has the base primes and those of levels 1 to l; a product at level l
-is divided by the primes of that level and lands on level l - 1. Scales are exact rationals: a
-product's is S_l**2, so S_(l - 1) = S_l**2 / (the primes of level l), whatever these are. A deviation
-from the wanted scale doubles with each level, so each level takes the primes that undo it.
+Layer: he, above ring. Level l has the base primes and those of levels 1 to l; a product at level
+l is divided by the primes of that level and lands on level l - 1. Its scale, S_l**2 over the primes
+of level l, is S_(l - 1), whatever these primes are; a deviation from the wanted scale doubles with
+each level, so each level takes the primes that undo it.
 Source: Kim, Papadimitriou, Polyakov, "Approximate homomorphic encryption with reduced approximation
 error", CT-RSA 2022, section 3 (a scale for each level); Agrawal et al., "Cheddar", 2024 (several
 word-size primes for a level).
@@ -12,22 +12,35 @@ word-size primes for a level).
 from __future__ import annotations
 
 import math
-from bisect import bisect
+from bisect import bisect_left
+from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
+
+import numpy as np
 
 from he_gpu.backend.definition.roots import MODULUS_BITS
 from he_gpu.errors import ArgumentValueError
-from he_gpu.ring.primes import ntt_primes
 
 WORD_BITS = MODULUS_BITS - 0.25
 """About the largest primes that levels have: there are some on either side of this size."""
 INTEGER_BITS = 10
 """Bits before the point that the base primes hold beyond the scale, sign included."""
-DRIFT = 0.75
+DRIFT = 0.5
 """Most bits that a level's scale may be away from the wanted one."""
-_SPARE = 8
+FRACTION_BITS = 64
+"""Of a scale: S**2 / P is rounded to so many, or its numerator would double with each level."""
+MAX_DEPTH = 64
+"""Most levels; the modulus of the largest ring degree is spent before."""
+_SPARE = 48
 """Primes beyond the needed ones among which each level chooses."""
+_NEARBY = 100
+"""Primes to either side of the wanted size among which base and special primes are."""
+_CLOSE = 0.03
+"""Bits by which a pair of primes may miss its product and count as good as any."""
+_STEP = 0.125
+"""Bits by which the primes grow while they are too few."""
 
 
 class Chain(NamedTuple):
@@ -37,9 +50,10 @@ class Chain(NamedTuple):
         ring_degree: N.
         base: primes of level 0.
         levels: the primes of level 1, 2, ..., each dropped by a rescaling.
-        scales: of a fresh ciphertext at level 0, 1, ...; exact.
-        special: primes of key switching alone.
-        digit_limbs: limbs of a digit of key switching.
+        scales: of a ciphertext at level 0, 1, ...: multiples of 2**-FRACTION_BITS, so that
+            scales[l - 1] is scales[l]**2 over the primes of level l but for 2**-80 of it.
+        special: primes of key switching alone; their product is at least that of each digit.
+        digit_limbs: limbs of a digit of key switching; the last of a level may have fewer.
     """
 
     ring_degree: int
@@ -58,6 +72,11 @@ class Chain(NamedTuple):
         """Return the primes of a level, the base's first."""
         return self.base + tuple(q for primes in self.levels[:level] for q in primes)
 
+    def digits(self, level: int) -> tuple[tuple[int, ...], ...]:
+        """Return the primes of each digit into which key switching cuts a level's polynomials."""
+        moduli, size = self.moduli(level), self.digit_limbs
+        return tuple(moduli[at : at + size] for at in range(0, len(moduli), size))
+
     @property
     def modulus_bits(self) -> float:
         """Return log2 of the whole modulus, special primes too: what security depends on."""
@@ -70,90 +89,173 @@ def limbs_of_level(scale_bits: float) -> int:
 
 
 def plan(depth: int, scale_bits: float, ring_degree: int, digits: int) -> Chain:
-    """Return a chain whose scales are at least 2**scale_bits, less the drift of the last level.
+    """Return a chain whose scales are 2**scale_bits or more, less `DRIFT` bits at most.
 
     Args:
-        depth: levels above the base.
+        depth: levels above the base, at most `MAX_DEPTH`.
         scale_bits: wanted of each scale; more where primes of that size are too few.
         ring_degree: N.
-        digits: of key switching, at most as many as there are limbs.
+        digits: most of key switching at the highest level; there are fewer where that costs
+            nothing.
+
+    Raises:
+        ValueError: there are too few primes.
+    """
+    base, levels, scales = _ladder(depth, scale_bits, ring_degree)
+    limbs = base + tuple(q for primes in levels for q in primes)
+    digit_limbs = math.ceil(len(limbs) / digits)
+    special = _special(limbs, digit_limbs, ring_degree)
+    if special is None:
+        raise _too_few(depth, scale_bits, ring_degree)
+    return Chain(ring_degree, base, levels, scales, special, digit_limbs)
+
+
+def plans(depth: int, scale_bits: float, ring_degree: int) -> Iterator[Chain]:
+    """Yield the chains that `plan` returns, from one digit to a digit for each limb.
+
+    Numbers of digits that shorten none, and those without enough special primes, are left out.
+
+    Raises:
+        ValueError: there are too few primes.
+    """
+    base, levels, scales = _ladder(depth, scale_bits, ring_degree)
+    limbs = base + tuple(q for primes in levels for q in primes)
+    n_limbs, digits = len(limbs), 1
+    while digits <= n_limbs:
+        digit_limbs = math.ceil(n_limbs / digits)
+        special = _special(limbs, digit_limbs, ring_degree)
+        if special is not None:
+            yield Chain(ring_degree, base, levels, scales, special, digit_limbs)
+        elif digit_limbs == 1:
+            raise _too_few(depth, scale_bits, ring_degree)
+        digits = n_limbs + 1 if digit_limbs == 1 else -(-n_limbs // (digit_limbs - 1))
+
+
+def _special(limbs: tuple[int, ...], digit_limbs: int, ring_degree: int) -> tuple[int, ...] | None:
+    """Return so many primes whose product is at least that of each digit, or None."""
+    starts = range(0, len(limbs), digit_limbs)
+    largest = max(math.prod(limbs[at : at + digit_limbs]) for at in starts)
+    return _above(largest, digit_limbs, ring_degree, limbs)
+
+
+Ladder = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[Fraction, ...]]
+
+
+@lru_cache(maxsize=64)
+def _ladder(depth: int, scale_bits: float, ring_degree: int) -> Ladder:
+    """Return base primes, the primes of each level, and the scales.
 
     Raises:
         ValueError: there are too few primes.
     """
     each = limbs_of_level(scale_bits)
-    bits = max(scale_bits / each, _least_bits(each * depth + _SPARE, ring_degree))
-    while True:
-        try:
-            levels, scales = _levels(depth, each, bits, ring_degree)
-            break
-        except ArgumentValueError:
-            bits += 0.25
-            if bits > WORD_BITS:
-                raise ArgumentValueError(
-                    f"CkksParams: there are too few primes for depth {depth} with scale_bits "
-                    f"{scale_bits:g} at ring_degree {ring_degree}; ask for fewer levels"
-                ) from None
-    used = [q for primes in levels for q in primes]
-    n_base = math.ceil((each * bits + DRIFT + INTEGER_BITS) / (WORD_BITS - 0.25))
-    n_limbs = n_base + len(used)
-    digit_limbs = math.ceil(n_limbs / digits)
-    # Special primes are the largest, so that their product exceeds that of each digit.
-    large = ntt_primes(ring_degree, 2.0**MODULUS_BITS, digit_limbs + n_base, used)
-    special, base = large[:digit_limbs], large[digit_limbs:]
-    return Chain(ring_degree, base, levels, scales, special, digit_limbs)
-
-
-def _least_bits(count: int, ring_degree: int) -> float:
-    """Return the size from which about so many primes lie within a factor of 1.25 either way.
-
-    Of the numbers that are 1 modulo 2 N one in ln(q) / 2 is a prime.
-    """
-    bits = math.log2(2 * ring_degree) + 1
-    while 0.45 * 2**bits / (ring_degree * bits * math.log(2)) < count and bits < WORD_BITS:
-        bits += 0.25
-    return min(bits, WORD_BITS)
+    bits = scale_bits / each
+    while bits <= WORD_BITS:
+        found = _levels(depth, each, bits, ring_degree)
+        if found is not None:
+            levels, scales = found
+            need = 2**INTEGER_BITS * math.ceil(scales[0])
+            used = tuple(q for primes in levels for q in primes)
+            base = _above(need, math.ceil(math.log2(need) / WORD_BITS), ring_degree, used)
+            if base is not None:
+                return base, levels, scales
+        bits += _STEP
+    raise _too_few(depth, scale_bits, ring_degree)
 
 
 def _levels(
     depth: int, each: int, bits: float, ring_degree: int
-) -> tuple[tuple[tuple[int, ...], ...], tuple[Fraction, ...]]:
+) -> tuple[tuple[tuple[int, ...], ...], tuple[Fraction, ...]] | None:
     """Return the primes of each level and all scales, from primes of about so many bits.
 
-    Raises:
-        ValueError: too few primes for scales within `DRIFT`.
+    None where there are too few for scales within `DRIFT`.
     """
     wanted = 2.0 ** (each * bits)
-    pool = list(ntt_primes(ring_degree, 2.0**bits, each * depth + (_SPARE if depth else 0)))
+    logs = np.log2(primes_of(ring_degree))
+    order = np.argsort(np.abs(logs - bits), kind="stable")
+    pool = order[: each * depth + _SPARE]
     scale = Fraction(round(wanted))
     levels: list[tuple[int, ...]] = []
     scales = [scale]
     for _ in range(depth):
-        target = float(scale * scale) / wanted
-        primes = _closest(pool, each, target)
-        for q in primes:
-            pool.remove(q)
-        scale = scale * scale / math.prod(primes)
-        if abs(math.log2(float(scale)) - each * bits) > DRIFT:
-            raise ArgumentValueError("CkksParams: scales drift too far")
-        levels.append(primes)
+        if len(pool) < each:
+            return None
+        chosen = _closest(logs[pool], each, 2 * math.log2(scale) - each * bits)
+        levels.append(tuple(primes_of(ring_degree)[at] for at in sorted(pool[chosen])[::-1]))
+        pool = np.delete(pool, chosen)
+        exact = scale * scale / math.prod(levels[-1])
+        scale = Fraction(round(exact * 2**FRACTION_BITS), 2**FRACTION_BITS)
+        if abs(math.log2(scale) - each * bits) > DRIFT:
+            return None
         scales.append(scale)
     return tuple(reversed(levels)), tuple(reversed(scales))
 
 
-def _closest(pool: list[int], each: int, target: float) -> tuple[int, ...]:
-    """Return so many primes of a pool whose product is about closest to a number.
+def _closest(logs: np.ndarray, each: int, target: float) -> list[int]:
+    """Return where so many primes of a pool stand whose logarithms' sum is about a number.
 
-    Two are the best pair; of more, the first of the pool come with the pair that suits them best.
+    One is the closest; of more than two, the first of the pool come with the pair that suits them.
+    Of the pairs within `_CLOSE` the most unequal is taken, as its primes suit the fewest others;
+    where there is none, the closest.
     """
-    head = tuple(pool[: max(0, each - 2)])
-    rest = sorted(pool[len(head) :])
-    left = target / math.prod(head)
+    head = list(range(max(0, each - 2)))
+    rest = logs[len(head) :]
+    left = target - float(logs[: len(head)].sum())
     if each == 1:
-        return (min(rest, key=lambda q: abs(q - left)),)
-    pairs = []
-    for at, p in enumerate(rest):
-        near = bisect(rest, left / p)
-        pairs += [(p, rest[k]) for k in (near - 1, near) if 0 <= k < len(rest) and k != at]
-    best = min(pairs, key=lambda pair: abs(math.log(pair[0] * pair[1] / left)))
-    return head + best
+        return [int(np.abs(rest - left).argmin())]
+    distances = np.abs(rest[:, None] + rest - left)
+    np.fill_diagonal(distances, np.inf)
+    near = distances <= _CLOSE
+    ranks = np.where(near, np.minimum(rest[:, None], rest) - 1000, distances)
+    pair = np.unravel_index(int(ranks.argmin()), ranks.shape)
+    return head + [len(head) + int(at) for at in pair]
+
+
+def _above(
+    product: int, count: int, ring_degree: int, used: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """Return so many unused primes whose product is at least a number, and little more.
+
+    All but one are neighbours, the other is the smallest that suffices; the largest comes first.
+    None where there is no such choice.
+    """
+    free = sorted(set(primes_of(ring_degree)) - set(used))
+    middle = bisect_left(free, 2 ** (math.log2(product) / count))
+    first = max(0, min(middle - _NEARBY, len(free) - 2 * _NEARBY))
+    free = free[first : first + 2 * _NEARBY]
+    best: tuple[int, ...] | None = None
+    for first in range(len(free) - count + 1):
+        together = free[first : first + count - 1]
+        others = free[:first] + free[first + count - 1 :]
+        at = bisect_left(others, -(-product // math.prod(together)))
+        if at < len(others):
+            chosen = (*together, others[at])
+            if best is None or math.prod(chosen) < math.prod(best):
+                best = chosen
+    return None if best is None else tuple(sorted(best, reverse=True))
+
+
+def _too_few(depth: int, scale_bits: float, ring_degree: int) -> ArgumentValueError:
+    return ArgumentValueError(
+        f"CkksParams: there are too few primes below 2**{MODULUS_BITS} for depth {depth} with "
+        f"scales of {scale_bits:g} bits at ring_degree {ring_degree}; ask for fewer levels"
+    )
+
+
+@lru_cache(maxsize=16)
+def primes_of(ring_degree: int) -> tuple[int, ...]:
+    """Return all primes q = 1 mod 2 N below 2**27, in rising order, by a sieve."""
+    step, end = 2 * ring_degree, 2**MODULUS_BITS
+    count = (end - 2) // step
+    prime = np.ones(count + 1, bool)  # of k step + 1
+    prime[0] = False
+    root = math.isqrt(end)
+    odd = np.ones(root + 1, bool)
+    for p in range(3, root + 1, 2):
+        if odd[p]:
+            odd[p * p :: 2 * p] = False
+            first = -pow(step, -1, p) % p  # k of the first multiple of p
+            if first * step + 1 == p:
+                first += p
+            prime[first::p] = False
+    return tuple(int(k) * step + 1 for k in np.flatnonzero(prime))

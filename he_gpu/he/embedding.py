@@ -1,11 +1,11 @@
 """Slots and coefficients: the canonical embedding of CKKS, by one complex FFT.
 
 Layer: he. Knows no modulus and no key. A polynomial a of degree below N with real coefficients has
-the values a(zeta**(5**j)) for zeta = exp(i pi / N) in its N / 2 slots; at the conjugate roots it has
+in slot j of N / 2 the value a(zeta**(5**j)), zeta = exp(i pi / N); at the conjugate roots it has
 their conjugates. Rotating the slots left by k is the automorphism X -> X**(5**k), conjugating them
 X -> X**(2 N - 1).
-Source: Cheon, Kim, Kim, Song, ASIACRYPT 2017, section 3; the order of the roots by powers of 5 as in
-Cheon, Han, Kim, Kim, Song, EUROCRYPT 2018, section 4.
+Source: Cheon, Kim, Kim, Song, ASIACRYPT 2017, section 3; the order of the roots by powers of 5 as
+in Cheon, Han, Kim, Kim, Song, EUROCRYPT 2018, section 4.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def to_coefficients(slots: Array, ring_degree: int) -> Array:
     Returns:
         float64 (..., N).
 
-    Error: some log2(N) 2**-53 of the largest value.
+    Error: some log2(N) 2**-53 of the largest value, in the slots; see `noise.transform`.
     """
     n = ring_degree
     places, conjugates, twist = _roots(n)

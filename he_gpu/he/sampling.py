@@ -2,7 +2,8 @@
 
 Layer: he, above ring. Small signed integers; what they are reduced by is the caller's.
 Source: centred binomial errors as in Alkim, Ducas, Poeppelmann, Schwabe, USENIX Security 2016,
-section 4, with the standard's deviation; uniform ternary secrets as the standard's tables have them.
+section 4, with the standard's deviation; uniform ternary secrets as the standard's tables have
+them.
 """
 
 from __future__ import annotations
@@ -32,3 +33,13 @@ def error(prg: Prg, shape: tuple[int, ...]) -> Array:
     side = np.uint64(2**_COINS - 1)
     heads = np.bitwise_count(words & side).astype(np.int64)
     return heads - np.bitwise_count((words >> np.uint64(_COINS)) & side)
+
+
+def normal(prg: Prg, shape: tuple[int, ...]) -> Array:
+    """Return independent standard normal numbers, float64, below 9 in size.
+
+    Source: Box and Muller, 1958, from uniform numbers of 53 bits.
+    """
+    words = to_host(prg.uniform((2, *shape), 2**64)) >> np.uint64(11)
+    radius, angle = (words.astype(np.float64) + 0.5) * 2.0**-53
+    return np.asarray(np.sqrt(-2 * np.log(radius)) * np.cos(2 * np.pi * angle))

@@ -2,8 +2,8 @@
 
 Layer: he. The bound is on log2 of the whole modulus, special primes of the key switching included.
 Source: Albrecht et al., Homomorphic Encryption Standard, 2018, table 1 (ternary secrets, error
-deviation 3.2, classical attacks), for N up to 32768; the same table as OpenFHE continues it for
-65536 and 131072 (its lattice parameters, `HEStd_ternary`).
+deviation 3.2, classical attacks), for N up to 32768; for 65536 the table of OpenFHE's lattice
+parameters (`HEStd_ternary`), which continues it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ _BITS = {
         16384: 438,
         32768: 881,
         65536: 1747,
-        131072: 3523,
     },
     192: {
         1024: 19,
@@ -32,7 +31,6 @@ _BITS = {
         16384: 305,
         32768: 611,
         65536: 1199,
-        131072: 2411,
     },
     256: {
         1024: 14,
@@ -42,7 +40,6 @@ _BITS = {
         16384: 237,
         32768: 476,
         65536: 929,
-        131072: 1866,
     },
 }
 LEVELS = tuple(_BITS)
@@ -55,7 +52,7 @@ def modulus_bits(ring_degree: int, security: int) -> int:
     """Return the most bits that a modulus may have.
 
     Args:
-        ring_degree: a power of two from 1024 to 131072.
+        ring_degree: a power of two from 1024 to 65536.
         security: 128, 192 or 256.
 
     Raises:

@@ -155,6 +155,25 @@ class LeastSquares(Regressor):
         self.coef_ = coef.reshape(-1) if vector else coef.T
         self.intercept_ = intercept.reshape(()) if vector else intercept
 
+    def _open(self) -> None:
+        """Reveal what was learnt; where that is all, take the intercept of it and check it."""
+        super()._open()
+        if "moments_" not in vars(self):
+            return
+        d, coef = self.n_features_in_, np.atleast_2d(self.coef_)
+        mean, products = self.moments_.about()
+        left = products[:d, :d] + self._penalty("fit") * np.eye(d)
+        # |y - X w|**2 + alpha |w|**2 - |y|**2: no solution is worse than coefficients of 0.
+        loss = ((coef @ left - 2 * products[d:, :d]) * coef).sum(axis=1)
+        slack = 0.01 * np.diagonal(products)[d:] + 2.0**-44 * d * np.trace(left)
+        if (loss > slack).any():
+            raise RangeError(
+                "fit: coefficients must stay below 2**26; scale columns of X to more alike "
+                "deviations, or y down"
+            )
+        if self.moments_.about_mean:
+            self.intercept_ = (mean[d:] - coef @ mean[:d]).reshape(np.shape(self.intercept_))
+
     def _check_same(self, before: Moments, y: Any) -> None:
         """Refuse targets or an intercept unlike those of the fit before."""
         kinds = tuple(self.coef_.shape[:-1]), tuple(y.shape[1:])
@@ -203,15 +222,18 @@ class LinearRegression(LeastSquares):
     Range: for f fraction bits of the session, by default 16, modulo 2**64: of each column of X and
         of y, the sum of squared distances over all data below 2**(62 - 2 f) = 2**30, from the mean,
         after `partial_fit` from the first batch's, without intercept from 0; |mean| < 2**(38 - f) =
-        2**22 and |sum| < 2**(62 - f).
-        Coefficients below 2**26; predictions, and coefficients times means, below 2**(38 - f) =
-        2**22. Shares cannot see what is beyond; protocol="plain" raises, and so does plaintext.
+        2**22 and |sum| < 2**(62 - f). Plaintext beyond raises.
+        Coefficients below 2**26; predictions, and sums of coefficients times means or inputs, below
+        2**(38 - f) = 2**22. A fit without a session raises beyond 2**26 and has no bound for the
+        rest. Shares cannot see what is beyond; protocol="plain" raises.
     Error: data count as they are shared, rounded to 2**-f. Predictions for the n rows fitted differ
         from those of exact least squares, as root mean square over y's deviation, by 2**-17 d +
         2**-34 d / e for d features, where e is the least eigenvalue of the correlations of X, give
         or take a factor of 5, and above 2**-20; further by the rounding of each coefficient, to a
         unit of 2**-24 and 2**(-f - 5) / sqrt(n) over the deviation of its column; and by a few
-        units of 2**-24. What belongs to eigenvalues below 2**-20 fades: of equally good solutions,
+        units of 2**-24, and of 2**-30 for each unit of the coefficients where they stay secret.
+        Columns with a small sum of squared distances s, as of deviations near 2**-f, add 2**(-2 f)
+        d / (e s). What belongs to eigenvalues below 2**-20 or that fades: of equally good solutions,
         as there are for repeated columns or fewer rows than features, it is the one of the least
         sum of squares of coefficients times about the norms of their columns, where scikit-learn
         leaves the norms out. Constant columns get 0, as do all of a deviation below a unit, 2**-f.

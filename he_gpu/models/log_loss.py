@@ -57,15 +57,14 @@ class LogLoss:
         columns: (n, m), scaled; at most `DATA_BITS` fraction bits.
         y: 0 and 1 (n, 1) of two classes, or one-hot rows (n, n_classes).
         factors: (m, 1), of w**2 / 2, with `PENALTY_BITS`; in [0, 1].
-        least: what the Hessian's eigenvalues are expected to exceed.
     """
 
-    def __init__(self, columns: SecretTensor, y: SecretTensor, factors: SecretTensor, least: float):
+    def __init__(self, columns: SecretTensor, y: SecretTensor, factors: SecretTensor):
         self.session = columns.session
         self.columns = columns.masked()
         more = y.frac_bits > PROBABILITY_BITS
         self.y = y.with_frac_bits(PROBABILITY_BITS) if more else y
-        self.factors, self.least = factors.masked(), least
+        self.factors = factors.masked()
         self.binary = y.shape[1] == 1
         self.n = columns.shape[0]
         self.halvings = (self.n - 1).bit_length()

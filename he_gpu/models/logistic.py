@@ -25,7 +25,7 @@ from he_gpu.models.classifier import Classifier, probabilities
 from he_gpu.models.data import as_labels, shared
 from he_gpu.models.log_loss import LogLoss, Point
 from he_gpu.models.newton import minimise
-from he_gpu.models.scaled_columns import ScaledColumns, check_magnitude
+from he_gpu.models.scaled_columns import ScaledColumns
 from he_gpu.nn import no_grad
 from he_gpu.nn.arguments import real
 from he_gpu.nn.values import is_secret
@@ -62,8 +62,9 @@ class LogisticRegression(Classifier):
     Range: at most 2**22 samples, a session modulo 2**64. Plaintext must stay below 2**12 where
         `coef_` stays secret, and is taken at any scale otherwise. Of a secret X nobody can check
         that the sum of squared distances of a column from its mean is below 2**30 (from 0 without
-        an intercept), which standardised columns of up to 2**22 samples meet. C up to some 1e4;
-        then `protocol="plain"` tells whether a data set is well.
+        an intercept), which standardised columns of up to 2**22 samples meet. Secret coefficients
+        must stay below 2**14; plaintext columns that vary by less than some 2**-8 are refused
+        there. C up to some 1e4; then `protocol="plain"` tells whether a data set is well.
     Error: a gradient g of the mean loss that is left puts the coefficients of standardised columns
         off by at most 2 |g| C n, and by far less where the data say much. Beside tol, |g| has the
         columns' rounding to 2**-17 of about their deviation, and the probabilities' error, 2**-19
@@ -74,7 +75,8 @@ class LogisticRegression(Classifier):
         iterations of conjugate gradients of some 40 rounds each. For each revealed loss softplus or
         logsumexp.
     Leaks: the losses at the logged steps, and for each point tried three bits: whether the fit has
-        converged, whether the step was too long, and whether numbers left their range.
+        converged, whether the step was too long, and whether numbers left their range. With
+        tol=0, where no fit converges, the first says no more than the last.
 
     Example:
         >>> import numpy as np
@@ -126,7 +128,8 @@ class LogisticRegression(Classifier):
             self.
 
         Warns:
-            ConvergenceWarning: max_iter steps were not enough for tol.
+            ConvergenceWarning: max_iter steps were not enough for tol; or, of a fit without a
+                session, coefficients so large that the columns' rounding shows.
 
         Raises:
             ValueError: NaN, infinity, shapes that do not fit, fewer than two classes, two sessions,
@@ -144,12 +147,12 @@ class LogisticRegression(Classifier):
         with self._fitting(session, X, y) as chosen:
             X = self._inputs(X, "fit", fitted=False)
             self.classes_, hot = as_labels(y, "fit", X.shape[0])
-            if not public and not is_secret(X):
-                check_magnitude(X)
             two = len(self.classes_) == 2
             columns = ScaledColumns.of(chosen, X, C, 0.25 if two else 0.5, bool(self.fit_intercept))
+            if not public and not is_secret(X):
+                columns.check_plain(X)
             targets = shared(chosen, hot[:, 1:] if two else hot)
-            loss = LogLoss(columns.columns, targets, columns.factors, columns.strength)
+            loss = LogLoss(columns.columns, targets, columns.factors)
             losses = _Losses(loss, len(self.classes_), log_every)
             with tqdm(total=max_iter, desc="training", unit="step", disable=None, leave=False) as b:
                 found = minimise(
@@ -157,9 +160,11 @@ class LogisticRegression(Classifier):
                 )
             if found.reason == "out of range":
                 losses.stop(found.n_iter, "no step lowers the loss")
-            w = found.point.w
+            w, fine = found.point.w, True
             if public:
-                self.coef_, self.intercept_ = columns.public_coefficients(w.reveal())
+                w = w.reveal()
+                fine = columns.fine_enough(w)
+                self.coef_, self.intercept_ = columns.public_coefficients(w)
             else:
                 self.coef_, self.intercept_ = columns.coefficients(w)
             self.n_iter_ = found.n_iter
@@ -168,6 +173,14 @@ class LogisticRegression(Classifier):
             warnings.warn(
                 f"LogisticRegression: not converged after max_iter={max_iter} steps; raise "
                 "max_iter or tol, standardise the columns, or lower C",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        elif not fine:
+            warnings.warn(
+                "LogisticRegression: scores may be off by 2**-5 and more, because coefficients are "
+                "above 2**12 for standardised columns; drop nearly dependent columns, fit an "
+                "intercept, or lower C",
                 ConvergenceWarning,
                 stacklevel=2,
             )

@@ -199,8 +199,8 @@ class MLPRegressor(Perceptron, Regressor):
     early_stopping reveals is the coefficient of determination of the rows set aside.
 
     Range: of the targets that of gradients: a sum of residuals over a batch, each times an
-        activation, below 2**18; the sum of squared residuals of a batch below 2**30 where a loss is
-        revealed. Targets of mean 0 and deviation 1 are far inside.
+        activation, below 2**18, with "adam" the mean below 32; the mean of squared residuals below
+        2**22 where a loss is revealed. Targets of mean 0 and deviation 1 are far inside.
 
     Example:
         >>> import numpy as np

@@ -116,6 +116,15 @@ class Moments:
         rest = _over(left.with_frac_bits(f + _FINE_BITS), n)
         return Centred(products - left.outer(rest, 2 * f), self.centre + d, rest)
 
+    def about(self) -> tuple[Array, Array]:
+        """Return the means, or 0, and sums of products about them, of public moments."""
+        f, s = self.frac_bits, np.ldexp(self.sums.astype(np.float64), -self.frac_bits)
+        products = np.ldexp(self.products.astype(np.float64), -2 * f)
+        if not self.about_mean:
+            return np.zeros(s.shape), products
+        centre = np.ldexp(self.centre.astype(np.float64), -f)
+        return centre + s / self.n, products - np.outer(s, s) / self.n
+
     def reveal(self) -> Moments:
         """Return the same, public. Leaks: all of it."""
         if not isinstance(self.centre, SecretTensor):

@@ -22,8 +22,11 @@ _RESIDUAL_BITS, _RATIO_BITS, _FLOOR = 26, 16, 2.0**-20
 """Fraction bits of squared residuals, and of their ratios; and what divisors have more."""
 _MOST_WEIGHTS, _MOST_PRODUCTS = 128, 2**21
 """Up to which the Hessian is inverted: its size, and the products of weights and columns."""
-_SLOPE_BITS = 18
-"""Of a direction where only its slope counts; that of a gradient has 24."""
+_FLATTEST = 2.0**-22
+"""Of the largest eigenvalue that a Hessian may have; flatter directions are followed less far."""
+_SIDE_BITS, _STEP_BITS = 18, 16
+"""Fraction bits of a right side of length 1 and of directions, which reach 2**22 and, times a
+gradient, 2**20."""
 _MOST_HALVINGS, _LARGEST_TOL = 20, 1e3
 """Before numbers must be wrong; and a norm that no gradient has."""
 
@@ -100,11 +103,11 @@ def _slope(point: Point, x: SecretTensor) -> SecretTensor:
     gradient = point.gradient
     if gradient.frac_bits > VECTOR_BITS:
         gradient = gradient.with_frac_bits(VECTOR_BITS)
-    return dot(gradient, x.with_frac_bits(_SLOPE_BITS), VECTOR_BITS + _SLOPE_BITS)
+    return dot(gradient, x, gradient.frac_bits + _STEP_BITS)
 
 
 def _direction(loss: LogLoss, point: Point, step: int) -> tuple[SecretTensor, SecretTensor]:
-    """Return x, near H**-1 g / |g|, and |g|.
+    """Return x, near H**-1 g / |g|, with `_STEP_BITS`, and |g|.
 
     The right side has length 1, so that numbers keep their size as the gradient shrinks.
 
@@ -117,22 +120,22 @@ def _direction(loss: LogLoss, point: Point, step: int) -> tuple[SecretTensor, Se
     curvature = loss.curvature(point)
     n_weights, n_products = r.size, loss.n * r.size * r.shape[1]
     if n_weights <= _MOST_WEIGHTS and n_products <= _MOST_PRODUCTS:
-        return _solved(curvature.matrix(), r, loss.least), length
-    return _conjugate(curvature, r, products_of_step(step, r.shape[0])), length
+        x = _solved(curvature.matrix(), r)
+    else:
+        x = _conjugate(curvature, r, products_of_step(step, r.shape[0]))
+    return x.with_frac_bits(_STEP_BITS), length
 
 
-def _solved(H: SecretTensor, r: SecretTensor, least: float) -> SecretTensor:
+def _solved(H: SecretTensor, r: SecretTensor) -> SecretTensor:
     """Return H**-1 r by an inverse, and one step that squares what is left of its error.
 
-    Along eigenvectors of eigenvalues below `least` the result is too short.
-
-    Cost: `spd_inverse`, 3 products.
+    Cost: `spd_inverse`, 3 products, a truncation.
     """
     high = 1.01 * r.shape[0]
-    inverse = spd_inverse(H, low=min(max(least, high * 2.0**-22), high), high=high).masked()
-    column = r.reshape(-1, 1)
+    inverse = spd_inverse(H, low=high * _FLATTEST, high=high).masked()
+    column = r.reshape(-1, 1).with_frac_bits(_SIDE_BITS)
     x = inverse.matmul(column, frac_bits=VECTOR_BITS)
-    rest = column - H.matmul(x, frac_bits=VECTOR_BITS)
+    rest = column - H.matmul(x, frac_bits=_SIDE_BITS)
     return (x + inverse.matmul(rest, frac_bits=VECTOR_BITS)).reshape(r.shape)
 
 

@@ -71,7 +71,11 @@ def solve(products: SecretTensor, n_features: int, n: int, alpha: float) -> Secr
     whole = multiplied("solve", rows, scales.up, bits)
     words = session.scheme.truncate(whole._stack, _TOP - _MATRIX_BITS)
     scaled = SecretTensor(session, words, _MATRIX_BITS)
-    w = _solution(scaled[:d, :d], scaled[:d, d:])
+    units = multiplied("solve", scales.up[:d], scales.up[:d], 0)
+    noise = SecretTensor(
+        session, session.scheme.truncate(units._stack, _TOP - _MATRIX_BITS), _MATRIX_BITS
+    )
+    w = _solution(scaled[:d, :d], scaled[:d, d:], noise * np.sqrt(d))
     # w belongs to columns times their scales; first undo the target's, a quotient of 2**30.
     w = w.with_frac_bits(_PRODUCT_BITS - _POWERS - _LARGEST_WEIGHT)
     raised = multiplied("solve", w, scales.down[d:], w.frac_bits)
@@ -80,15 +84,22 @@ def solve(products: SecretTensor, n_features: int, n: int, alpha: float) -> Secr
     return found.with_frac_bits(weight_bits(session))
 
 
-def _solution(R: SecretTensor, b: SecretTensor) -> SecretTensor:
-    """Return w with R w = b: w <- w + P (b - R w), for P the inverse of R + SHIFT.
+def _solution(R: SecretTensor, b: SecretTensor, noise: SecretTensor) -> SecretTensor:
+    """Return w with R w = b: w <- w + P (b - R w), for P the inverse of R + SHIFT + noise.
 
     R has a trace of at most d, so no eigenvalue beyond. The last w is truncated to 20 bits later,
     which makes an error of 2**-20 d in X w, whose norm is at least sqrt(3/16) where y's is 1. The
     residual is truncated to some 30 bits, and R**0.5 P is at most 2**9 and less than 1 / sqrt(e).
+
+    Args:
+        R: (d, d).
+        b: (d, t).
+        noise: (d,), what roundings of products about the mean may take off eigenvalues, below 0
+            too: a unit for each, in the norm some d**0.5. No more than d**0.5 / 16.
     """
     d = R.shape[0]
-    P = spd_inverse(R + SHIFT * np.eye(d), SHIFT, d + SHIFT).masked()
+    high = d + SHIFT + d**0.5 / 16
+    P = spd_inverse(R + noise * np.eye(d) + SHIFT * np.eye(d), SHIFT, high).masked()
     R = R.masked()
     bits = min(_MATRIX_BITS, _PRODUCT_BITS - _LARGEST_WEIGHT - P.frac_bits)
     b = b.with_frac_bits(bits)

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from he_gpu.functions import concatenate
-from he_gpu.nn import BCEWithLogitsLoss, CrossEntropyLoss, Parameter, Trainer, Variable
+from he_gpu.nn import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss, Parameter, Trainer, Variable
 from he_gpu.nn.losses import Loss
 from he_gpu.nn.precision import gradient_bits
 from he_gpu.nn.values import Value, averaged, coarse, inner, is_secret, product
 from he_gpu.nn.variable import record
+from he_gpu.session import Session
 
 LOSSES = {"logistic": BCEWithLogitsLoss, "softmax": CrossEntropyLoss}
 """Losses of classifiers, by what turns outputs into probabilities."""
@@ -45,8 +46,8 @@ class Objective(Loss):
     Attributes:
         watched: whether the loss of this epoch will be looked at; otherwise no weights are kept.
 
-    Range: where the loss is looked at, sums of squares as `values.inner`, 2**30 by default; those
-        of all weights over the batches of an epoch below 2**(k - 20 - frac_bits), 2**28 (2**14
+    Range: where the loss is looked at, sums of squares as `values.inner`; those of all weights
+        over the batches of an epoch below 2**(k - 20 - frac_bits), 2**28 (2**14
         modulo 2**32, with 12 for 24 significant bits).
     Error, Cost: as the losses of `he_gpu.nn`; the value of the penalty takes one product for the
         sum of up to 2**20 weights, in units of 2**-(frac_bits - 6) before its factor.
@@ -72,8 +73,16 @@ class Objective(Loss):
         return False
 
     def of_zero(self, shape: tuple[int, ...]) -> float:
-        """Return the loss of scores that are all 0, without the penalty; see `Loss.of_zero`."""
-        return self._loss.of_zero(shape) if self._loss else super().of_zero(shape)
+        """Return the loss of scores that are all 0, with a penalty; see `Loss.of_zero`."""
+        return (self._loss or MSELoss()).of_zero(shape) + self._penalty()
+
+    def limit(self, shape: tuple[int, ...], session: Session) -> float:
+        """Return what the loss stays below, and a penalty; see `Loss.limit`."""
+        return (self._loss or MSELoss()).limit(shape, session) + self._penalty()
+
+    def _penalty(self) -> float:
+        """Return a penalty of weights whose mean square is 2 and of batches of one sample."""
+        return self.alpha * sum(weight.value.size for weight in self._weights)
 
     def _of(self, x: Variable, y: Value) -> Variable:
         n = x.shape[0]

@@ -206,7 +206,7 @@ class Perceptron(Estimator):
         optimizer = self._optimizer_of(network)
         loss = self._objective(network, optimizer)
         if not any(map(is_secret, (X, y, *network.state_dict().values()))):
-            check_ranges(network, loss, X, y, batch, session, function)
+            check_ranges(network, loss, optimizer, X, y, batch, session, function)
         loss.watched = settings.log_every > 0
         network.share(session)
         stopping = Stopping(
@@ -308,6 +308,10 @@ class Perceptron(Estimator):
             nesterov = bool(self.nesterovs_momentum and self.momentum > 0)
             optimizer = SGD(groups, rate, self.momentum, nesterov=nesterov)
         if self._optimizer is not None:
+            if type(self._optimizer) is not type(optimizer):
+                raise ArgumentValueError(
+                    f"partial_fit: solver must be that of the earlier fit, got {self.solver!r}"
+                )
             optimizer.load_state_dict(self._optimizer.state_dict())
         return optimizer
 

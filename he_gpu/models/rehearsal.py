@@ -13,7 +13,10 @@ from he_gpu.backend import Array
 from he_gpu.errors import RangeError
 from he_gpu.models.objective import Objective
 from he_gpu.nn import Linear, ReLU, Sequential, Variable
+from he_gpu.nn.adam import GRADIENT_LIMIT, Adam
+from he_gpu.nn.optimizer import Optimizer
 from he_gpu.nn.precision import gradient_bits, weight_bits
+from he_gpu.nn.values import PIECE
 from he_gpu.ring.fixedpoint import FACTOR_BITS, word_bits
 from he_gpu.session import Session
 
@@ -21,6 +24,7 @@ from he_gpu.session import Session
 def check_ranges(
     network: Sequential,
     loss: Objective,
+    optimizer: Optimizer,
     X: Array,
     y: Array,
     batch_size: int,
@@ -30,8 +34,8 @@ def check_ranges(
     """Refuse plaintext whose first epoch would leave the word, before anything is shared.
 
     Every batch, in the order given, goes forward and backward through the public network, which is
-    left as it is. Results of layers, gradients before their public factor and the squares of the
-    residuals are compared with their ranges. Later weights are not known.
+    left as it is. Results of layers, gradients before their public factor, for Adam with it too,
+    and the squares of residuals are compared with their ranges. Later weights are not known.
 
     Raises:
         RangeError: with what, the bound and the value.
@@ -49,14 +53,15 @@ def check_ranges(
             bits = weight if isinstance(module, Linear | ReLU) else f
         batch = y[start : start + batch_size]
         if loss.output == "identity":
-            squares = ((x.value - batch) ** 2).sum()
-            _check(function, "the sum of a batch's squared residuals", squares, k - 2 - 2 * f)
+            squares = ((x.value - batch) ** 2).mean() * max(PIECE, batch.size)
+            _check(function, "the sum of squared residuals", squares, k - 2 - 2 * f)
         loss(x, batch).backward()
         for parameter in network.parameters():
             if parameter.gradient is not None:
-                _check(
-                    function, "a gradient's sum over a batch", parameter.gradient.value, gradient
-                )
+                found, factor = parameter.gradient
+                _check(function, "a gradient's sum over a batch", found, gradient)
+                if isinstance(optimizer, Adam):
+                    _check(function, "a gradient", found * factor, GRADIENT_LIMIT)
         network.zero_grad()
 
 

@@ -23,8 +23,11 @@ from he_gpu.tensor.contraction import multiplied
 
 _MOST_SAMPLES = 2**22
 """Sums over more of them might not fit the word."""
-_LARGEST_BITS = 12
-"""Plaintext stays below 2**this where its coefficients stay secret, with 24 fraction bits."""
+_LARGEST_BITS, _LEAST_BITS = 12, 8
+"""Plaintext stays below 2**12, and its deviations above 2**-8 or so, where its coefficients stay
+secret, with 24 fraction bits."""
+_LARGEST_NORM = 2.0**12
+"""Of weights: beyond, the columns' rounding moves scores by 2**-5 or so."""
 _CENTRE_BITS = 20
 """Fraction bits of the columns' means."""
 _SQUARE_BITS = 24
@@ -44,7 +47,6 @@ class ScaledColumns(NamedTuple):
         scale: (d,), public of plaintext.
         centre: (d,), what was taken off first, likewise; None without an intercept.
         unit: the number in the intercept's column, where the Hessian's diagonal is at most 1 too.
-        strength: lambda.
     """
 
     columns: SecretTensor
@@ -52,7 +54,6 @@ class ScaledColumns(NamedTuple):
     scale: Any
     centre: Any
     unit: float
-    strength: float
 
     @classmethod
     def of(
@@ -88,7 +89,7 @@ class ScaledColumns(NamedTuple):
         if n > _MOST_SAMPLES:
             raise RangeError(f"fit: X must have at most {_MOST_SAMPLES} samples, got {n}")
         N, unit = 2 ** (n - 1).bit_length(), curvature**-0.5
-        strength = 1 / C / N
+        strength = 1 / max(C, 2.0**-900) / N
         scaled = _scaled_secret if is_secret(X) else _scaled_plaintext
         columns, factors, scale, centre = scaled(session, X, N, strength, curvature, intercept)
         if intercept:
@@ -96,7 +97,36 @@ class ScaledColumns(NamedTuple):
             factors = concatenate([factors, np.zeros(1)])
         if columns.frac_bits > DATA_BITS:
             columns = columns.with_frac_bits(DATA_BITS)
-        return cls(columns, factors.reshape(-1, 1), scale, centre, unit, strength)
+        return cls(columns, factors.reshape(-1, 1), scale, centre, unit)
+
+    def check_plain(self, X: Array) -> None:
+        """Refuse plaintext whose secret coefficients would be too small, or too large.
+
+        Args:
+            X: the plaintext that these columns are of.
+
+        Raises:
+            RangeError: with the column, the bound and the value.
+        """
+        largest = np.abs(X).max(axis=0)
+        at = int(np.argmax(largest))
+        if largest[at] >= 2.0**_LARGEST_BITS:
+            raise RangeError(
+                f"fit: X[:, {at}] must stay below 2**{_LARGEST_BITS}, because secret coefficients "
+                f"have {VECTOR_BITS} fraction bits, got {largest[at]:g}; standardise the columns"
+            )
+        scale = np.where(X.min(axis=0) < X.max(axis=0), self.scale, 0.0)
+        at = int(np.argmax(scale))
+        if scale[at] >= 2.0**_LEAST_BITS:
+            raise RangeError(
+                f"fit: X[:, {at}] must vary by 2**-{_LEAST_BITS} or more, or C be lower, because "
+                f"secret coefficients must stay below 2**{62 - 2 * VECTOR_BITS}, got a deviation "
+                f"of {X[:, at].std():g}; standardise the columns"
+            )
+
+    def fine_enough(self, w: Array) -> bool:
+        """Tell whether the columns' rounding leaves the scores of public weights as they are."""
+        return bool(np.linalg.norm(w, axis=0).max() <= _LARGEST_NORM)
 
     def public_coefficients(self, w: Array) -> tuple[Array, Array]:
         """Return coefficients (n_outputs, d) and intercept (n_outputs,) of public weights.
@@ -127,21 +157,6 @@ class ScaledColumns(NamedTuple):
             centre = secret_constant(session, centre, _CENTRE_BITS)
         moved = centre.matmul(coef, frac_bits=VECTOR_BITS)
         return coef.T, multiplied("mul", w[-1], self.unit, VECTOR_BITS) - moved
-
-
-def check_magnitude(X: Array) -> None:
-    """Refuse plaintext whose secret coefficients would have too few significant bits.
-
-    Raises:
-        RangeError: with the column, the bound and the value.
-    """
-    largest = np.abs(X).max(axis=0)
-    at = int(np.argmax(largest))
-    if largest[at] >= 2.0**_LARGEST_BITS:
-        raise RangeError(
-            f"fit: X[:, {at}] must stay below 2**{_LARGEST_BITS}, because secret coefficients have "
-            f"{VECTOR_BITS} fraction bits, got {largest[at]:g}; standardise the columns"
-        )
 
 
 def _scaled_plaintext(

@@ -74,7 +74,7 @@ class Stopping:
         if watched:
             self._watch(curve[-1])
         if self.schedule == "invscaling":
-            self.optimizer.lr = self.first_lr / (self.n_seen + 1) ** self.power_t
+            self.optimizer.lr = self.first_lr * (self.n_seen + 1.0) ** -self.power_t
         if not watched or self._waited <= self.n_iter_no_change:
             return False
         if self.schedule == "adaptive" and self.optimizer.lr > 1e-6:

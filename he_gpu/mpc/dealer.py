@@ -19,6 +19,8 @@ from he_gpu.mpc.scheme import Operation
 from he_gpu.ring import KeyRing
 
 _numbers = count()
+MAX_NAME = 32
+"""Parts of a name; a mask that is seen through more changes gets a number of its own."""
 
 
 class DealerMask:
@@ -26,21 +28,22 @@ class DealerMask:
 
     Attributes:
         total: the mask itself, (*shape).
-        name: what tells it from every other mask; a view of a mask is named after it.
+        name: what tells it from every other mask: its number and, of a view, the changes since.
     """
 
     __slots__ = ("name", "total")
 
-    def __init__(self, total: Kept, name: Hashable = None):
+    def __init__(self, total: Kept, name: tuple[Hashable, ...] | None = None):
         self.total = total
-        self.name = next(_numbers) if name is None else name
+        self.name = (next(_numbers),) if name is None else name
 
     def view(self, total: Kept, *change: Hashable) -> DealerMask:
         """Return the mask of a view, equal in name wherever mask and change are equal.
 
-        Without a change it gets a name that no other mask has.
+        Without a change, or after too many, it gets a name that no other mask has.
         """
-        return DealerMask(total, (self.name, *change) if change else None)
+        told = bool(change) and len(self.name) < MAX_NAME
+        return DealerMask(total, (*self.name, change) if told else None)
 
 
 class Correlation(NamedTuple):

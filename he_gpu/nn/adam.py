@@ -29,6 +29,8 @@ GRADIENT, FIRST, SECOND, INVERSE = 26, 32, 40, 20
 SIGNIFICANT = 12
 """Bits of the weight of a square, which leave more for the square itself."""
 LEAST_EPS = 2.0 ** -(SECOND // 2)
+GRADIENT_LIMIT = (62 - 2 * GRADIENT) // 2
+"""Gradients stay below 2**5, and so their squares in the word."""
 
 
 class Adam(Optimizer):
@@ -84,7 +86,7 @@ class Adam(Optimizer):
     def _checked(self, options: Options) -> Options:
         options = super()._checked(options)
         betas = options["betas"]
-        if len(betas) != 2:
+        if not isinstance(betas, Sequence) or len(betas) != 2:
             raise ArgumentTypeError(f"Adam: betas must be two numbers, got {betas!r}")
         b1, b2 = (real("Adam", "betas", beta, 0.0, 1.0) for beta in betas)
         return options | {"betas": (b1, b2), "eps": real("Adam", "eps", options["eps"], 0.0)}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from he_gpu.errors import RangeError
 from he_gpu.mpc.sums import SumOfProducts
 from he_gpu.nn.values import Value, is_secret, session_of
 from he_gpu.ring.fixedpoint import FACTOR_BITS, word_bits
@@ -41,6 +42,9 @@ def combined(sums: Sequence[Combination], function: str) -> list[Value]:
         sums: of one session, or public.
         function: for messages.
 
+    Raises:
+        RangeError: a weight that is not finite, or that only values of 0 leave room for.
+
     Range: |x| < 2**(k - 2 - significant - its frac_bits) of the term whose words weigh most.
         Shares cannot see a value beyond; protocol="plain" raises.
     Error: one unit of 2**-frac_bits for each truncation; weights have 3/4 of the significant bits
@@ -56,6 +60,8 @@ def combined(sums: Sequence[Combination], function: str) -> list[Value]:
     jobs: list[SumOfProducts] = []
     places: list[tuple[int, int]] = []
     for each in sums:
+        if not all(np.isfinite(weight) for _, weight in each.terms):
+            raise _refused(function, each.terms, "must be finite")
         hidden = [(value, weight) for value, weight in each.terms if is_secret(value)]
         shown = [value * weight for value, weight in each.terms if not is_secret(value)]
         parts.append([sum(shown[1:], shown[0])] if shown else [])
@@ -65,6 +71,8 @@ def combined(sums: Sequence[Combination], function: str) -> list[Value]:
         significant = each.significant or FACTOR_BITS[k]
         for group in _alike(hidden, significant // 4):
             weights, drop = _weights(group, each.frac_bits, significant, k)
+            if any(abs(number) >= 2 ** (k - 2) for number in weights):
+                raise _refused(function, group, f"must be below 2**{k - 2} as words")
             stack = session.scheme.weighted_sum([value._stack for value, _ in group], weights)
             if drop:
                 jobs.append(SumOfProducts((), stack, 0, drop))
@@ -75,6 +83,11 @@ def combined(sums: Sequence[Combination], function: str) -> list[Value]:
         for (index, place), stack in zip(places, stacks, strict=True):
             parts[index][place] = SecretTensor(session, stack, sums[index].frac_bits)
     return [sum(group[1:], group[0]) for group in parts]
+
+
+def _refused(function: str, terms: Sequence[tuple[Value, float]], what: str) -> RangeError:
+    found = [float(weight) for _, weight in terms]
+    return RangeError(f"{function}: weights of a sum {what}, got {found}; lower lr")
 
 
 def _alike(terms: _Terms, spare: int) -> list[_Terms]:

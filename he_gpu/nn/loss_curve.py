@@ -56,10 +56,19 @@ class EpochLoss:
 
     def of_zero(self) -> float:
         """Return the loss of scores that are all 0 where it is public, and else infinity."""
-        if not isinstance(self._loss, Loss):
+        return self._loss.of_zero(self._shape()) if isinstance(self._loss, Loss) else inf
+
+    def limit(self, session: Session | None) -> float:
+        """Return what the loss stays below while numbers keep their ranges."""
+        if session is None:
             return inf
-        n_rows = sum(shape[0] for shape in self._shapes)
-        return self._loss.of_zero((n_rows, *self._shapes[0][1:]))
+        other = Loss("mean" if is_mean(self._loss) else "sum")
+        loss = self._loss if isinstance(self._loss, Loss) else other
+        return loss.limit(self._shape(), session)
+
+    def _shape(self) -> tuple[int, ...]:
+        """Return the shape of all predictions."""
+        return (sum(shape[0] for shape in self._shapes), *self._shapes[0][1:])
 
     def reveal(self) -> float:
         """Open the loss of the epoch. Cost: that of its value and 1 round. Leaks: the loss."""
@@ -102,6 +111,7 @@ class LossCurve:
         rate: float,
         n: int = 1,
         of_zero: float = inf,
+        limit: float = inf,
     ) -> None:
         """Add the loss of an epoch.
 
@@ -112,6 +122,7 @@ class LossCurve:
             rate: learning rate, for the message.
             n: elements over which the loss is a sum, 1 for a mean.
             of_zero: the loss of scores that are all 0, where it is known.
+            limit: what the loss stays below while numbers keep their ranges.
 
         Raises:
             ArithmeticError: a loss that is not finite, negative, beyond what a loss can be, above
@@ -122,7 +133,7 @@ class LossCurve:
         self.epochs.append(epoch)
         if self.max_growth is None:
             return
-        slack, limit = n * _rounding(session), n * _limit(session)
+        slack = n * _rounding(session)
         first, most = self.values[0], MOST_OF_ZERO * of_zero
         if not isfinite(loss):
             reason = "not finite"
@@ -202,14 +213,3 @@ def _rounding(session: Session | None) -> float:
         return 2.0**-30
     small = word_bits(session.modulus) == 32
     return 8 * 2.0**-session.frac_bits + (2.0**-8 if small else 2.0**-15)
-
-
-def _limit(session: Session | None) -> float:
-    """Return what the loss of one element stays below while numbers keep their ranges.
-
-    Absolute differences are of numbers that could be shared, and sums of squares stay in the range
-    of `MSELoss`; both are 2**(k - 2 - 2 frac_bits). Cross entropies are less than their logits.
-    """
-    if session is None:
-        return inf
-    return 2.0 ** (word_bits(session.modulus) - 2 - 2 * session.frac_bits)

@@ -17,9 +17,11 @@ import numpy as np
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.nn.module import Module
-from he_gpu.nn.precision import gradient_bits
+from he_gpu.nn.precision import gradient_bits, weight_bits
 from he_gpu.nn.values import Value, averaged, coarse, inner, is_secret, product
 from he_gpu.nn.variable import Variable, as_variable, record
+from he_gpu.ring.fixedpoint import FACTOR_BITS, word_bits
+from he_gpu.session import Session
 from he_gpu.tensor.curves import CURVES
 
 REDUCTIONS = ("mean", "sum")
@@ -58,6 +60,17 @@ class Loss(Module):
         A model that knows nothing has it, so that a training with a much larger one went wrong.
         """
         return inf
+
+    def limit(self, shape: tuple[int, ...], session: Session) -> float:
+        """Return what the loss of a secret prediction stays below while numbers keep their ranges.
+
+        Here it is what products of two numbers stay below.
+        """
+        return self._terms(shape) * 2.0 ** (word_bits(session.modulus) - 2 - 2 * session.frac_bits)
+
+    def _terms(self, shape: tuple[int, ...]) -> int:
+        """Return how many elements are summed, 1 where their mean is taken."""
+        return 1 if self.reduction == "mean" else prod(shape)
 
     def _of(self, x: Variable, y: Value) -> Variable:
         """Return the loss of a prediction for a target's value."""
@@ -100,13 +113,21 @@ class MSELoss(Loss):
     Args:
         reduction: see `Loss`.
 
-    Range: the sum of squares below 2**(k - 2 - 2 frac_bits), 2**30 by default, and the mean below
-        2**22; modulo 2**32 each square below 2**10, the sum below 2**20 and the mean below 2**8.
-    Error: one unit of 2**-frac_bits for each difference, and in the sum.
-    Cost: one product for the sum. Where the prediction has more fraction bits than the session, one
-        truncation of the differences, which leaves room for sums of gradients.
+    Range: the sum of 256 squares below 2**(k - 2 - 2 frac_bits), 2**30 by default, that of all
+        below 2**46, and the mean below 2**22; modulo 2**32 each square below 2**10, the sum below
+        2**20, and the mean below 2**8.
+    Error: one unit of 2**-frac_bits for each difference, and in the sum of each 256 squares.
+    Cost: one product with one truncation for 256 squares, see `values.inner`. Where the prediction
+        has more fraction bits than the session, one truncation of the differences, which leaves
+        room for sums of gradients.
     Leaks: nothing.
     """
+
+    def limit(self, shape: tuple[int, ...], session: Session) -> float:
+        """Return the range of the mean, or so many times that as the sum has elements."""
+        k = word_bits(session.modulus)
+        mean = k - 2 - FACTOR_BITS[k] - session.frac_bits
+        return min(self._terms(shape) * 2.0**mean, super().limit(shape, session))
 
     def _of(self, x: Variable, y: Value) -> Variable:
         self._check_shapes(x, y)
@@ -120,10 +141,15 @@ class L1Loss(Loss):
     Args:
         reduction: see `Loss`.
 
+    Range: the mean below 2**22 by default, 2**8 modulo 2**32.
     Error: of the sum none.
     Cost: that of `SecretTensor.abs`; the gradient that of `SecretTensor.sign`.
     Leaks: nothing.
     """
+
+    def limit(self, shape: tuple[int, ...], session: Session) -> float:
+        """Return half of what the results of layers stay below, which is that of most overflows."""
+        return self._terms(shape) * _results(session) / 2
 
     def _of(self, x: Variable, y: Value) -> Variable:
         self._check_shapes(x, y)
@@ -152,7 +178,11 @@ class BCEWithLogitsLoss(Loss):
 
     def of_zero(self, shape: tuple[int, ...]) -> float:
         """Return log(2), or its sum."""
-        return log(2) * (1 if self.reduction == "mean" else prod(shape))
+        return log(2) * self._terms(shape)
+
+    def limit(self, shape: tuple[int, ...], session: Session) -> float:
+        """Return a quarter of what the results of layers stay below, or 10 times `of_zero`."""
+        return max(self._terms(shape) * _results(session) / 4, 10 * self.of_zero(shape))
 
     def _of(self, x: Variable, y: Value) -> Variable:
         self._check_shapes(x, y)
@@ -191,7 +221,14 @@ class CrossEntropyLoss(Loss):
 
     def of_zero(self, shape: tuple[int, ...]) -> float:
         """Return the logarithm of the number of classes, or its sum, for targets that sum to 1."""
-        return log(shape[1]) * (1 if self.reduction == "mean" else prod(shape) // shape[1])
+        return log(shape[1]) * self._terms(shape)
+
+    def limit(self, shape: tuple[int, ...], session: Session) -> float:
+        """Return a quarter of what the results of layers stay below, or 10 times `of_zero`."""
+        return max(self._terms(shape) * _results(session) / 4, 10 * self.of_zero(shape))
+
+    def _terms(self, shape: tuple[int, ...]) -> int:
+        return super()._terms((shape[0], *shape[2:]))
 
     def _of(self, x: Variable, y: Value) -> Variable:
         if x.ndim < 2 or not x.size:
@@ -233,6 +270,11 @@ def one_hot(classes: Any, n_classes: int, function: str) -> Array:
         )
     hot = np.eye(n_classes)[whole.astype(np.int64)]
     return np.moveaxis(hot, -1, 1)
+
+
+def _results(session: Session) -> float:
+    """Return what results of layers stay below; those that overflow have this mean size."""
+    return 2.0 ** (word_bits(session.modulus) - 2 - 2 * weight_bits(session))
 
 
 def _called(name: str, x: Value) -> Value:

@@ -16,7 +16,6 @@ from he_gpu.errors import ArgumentValueError, RangeError
 from he_gpu.functions import concatenate
 from he_gpu.nn.combination import Combination, combined
 from he_gpu.nn.losses import one_hot
-from he_gpu.nn.precision import gradient_bits
 from he_gpu.nn.values import Value, coarse, inner, is_secret, product
 from he_gpu.nn.variable import as_variable
 from he_gpu.ring.fixedpoint import word_bits
@@ -24,6 +23,8 @@ from he_gpu.tensor import SecretTensor
 
 _INVERSE_BITS = {64: 12, 32: 4}
 """Fraction bits that the inverse of a deviation has beyond the session's, by the word's bits."""
+_MEAN_BITS = 6
+"""Bits of the word that a mean of squares leaves to the number of samples."""
 
 
 def accuracy(prediction: Any, target: Any) -> float:
@@ -91,15 +92,15 @@ def r2_score(prediction: Any, target: Any) -> float:
         target: of the same shape.
 
     Raises:
-        ValueError: shapes that differ, no samples, a score that shows an overflow.
+        ValueError: shapes that differ, no samples, one sample of a secret target, a score that
+            shows an overflow.
 
-    Range: the squares of residuals in units of the target's standard deviation sum to less than
-        2**(k - 2 - 2 frac_bits), 2**30 by default. For a secret target, those of it and of the
-        residuals themselves; it must not be constant, and 1 - score must be below 2**22 (2**8
-        modulo 2**32).
-    Error: residuals are off by 2 units of 2**-frac_bits of the target's deviation; for a secret
-        target of its deviation times the root of n, and 1 - score by 2 (twice that) of
-        `SecretTensor.rsqrt`'s relative error.
+    Range: as `values.inner` of the residuals in units of the target's standard deviation: the sum
+        of 256 of their squares below 2**30 by default; modulo 2**32 each below 2**10, and that of
+        all below 2**20. A secret target's deviation must be below 2**12 (4), or for fewer than 64
+        samples the root of its sum of squares below 2**15 (2**5); and it must not be constant.
+    Error: residuals are off by 3 units of 2**-frac_bits, of which one of the target's deviation,
+        and for a secret target 1 - score by twice the relative error of `SecretTensor.rsqrt`.
     Cost: of secrets, two truncations and one product for public targets; for secret ones three
         products and an `rsqrt`.
     Leaks: the score.
@@ -119,8 +120,12 @@ def r2_score(prediction: Any, target: Any) -> float:
     p, y = p.reshape(n, -1), y.reshape(n, -1)
     n_targets = int(p.shape[1])
     if is_secret(y):
-        lost = _lost(coarse(p - y), coarse(y - y.mean(axis=0)))
-        return _score(float(lost.reveal()) / n_targets)
+        if n == 1:
+            raise ArgumentValueError(
+                "r2_score: a secret target must have at least 2 samples, got 1"
+            )
+        lost, share = _lost(coarse(p - y), coarse(y - y.mean(axis=0)))
+        return _score(float(lost.reveal()) * share / n_targets)
     varied, lost = (y != y[0]).any(axis=0), 0.0
     if varied.any():
         away = _scaled(p[:, varied] - y[:, varied], y[:, varied].std(axis=0))
@@ -136,24 +141,30 @@ def _score(lost: float) -> float:
     """Return 1 less a mean of quotients of squares, or refuse one that cannot be."""
     if lost < -(2.0**-6):
         raise RangeError(
-            f"r2_score: 1 - score must be at least 0, got {lost:g}: the squares of the target or "
-            "of the residuals left the word; scale them down or use fewer frac_bits"
+            f"r2_score: 1 - score must be at least 0, got {lost:g}: the target is constant, or its "
+            "squares or those of the residuals left the word; scale them or use fewer frac_bits"
         )
     return 1 - lost
 
 
-def _lost(away: SecretTensor, centred: SecretTensor) -> SecretTensor:
+def _lost(away: SecretTensor, centred: SecretTensor) -> tuple[SecretTensor, float]:
     """Return the sum over columns of the sum of squares of one over that of the other.
 
-    Residuals are divided by the root of the latter, which the sum of squares has all its bits for.
+    Residuals are divided by the root of the latter's mean, over a power of two that is n or more.
+    Squares of many samples have fewer bits, so that a mean below 2**24 (2**4) stays in the word.
+
+    Returns:
+        a secret, and what it is still to be multiplied by.
     """
     session = away.session
     bits = session.frac_bits
-    squares = product(centred, centred, lambda _: 2 * bits).sum(0)
-    inverse = squares.rsqrt(bits + _INVERSE_BITS[word_bits(session.modulus)])
-    row = product(away, inverse, gradient_bits).reshape(1, -1).masked()
-    total: SecretTensor = row.matmul(row.mT, bits).reshape(())
-    return total
+    shift = (int(centred.shape[0]) - 1).bit_length()
+    fewer = max(0, shift - _MEAN_BITS)
+    total = product(centred, centred, lambda _: 2 * bits - fewer).sum(0)
+    mean = SecretTensor(session, total._stack, total.frac_bits + shift)
+    inverse = mean.rsqrt(bits + _INVERSE_BITS[word_bits(session.modulus)])
+    quotient = product(away, inverse, lambda _: bits)
+    return inner(quotient, quotient), 2.0**-shift
 
 
 def _scaled(x: Value, spread: Array) -> Value:

@@ -61,6 +61,10 @@ class Optimizer:
 
     def __init__(self, params: Iterable[Any], options: Options):
         name = type(self).__name__
+        if not isinstance(params, Iterable):
+            raise ArgumentTypeError(
+                f"{name}: params must be a list of Parameters, got {type(params).__name__}"
+            )
         given = list(params)
         if not any(isinstance(each, Mapping) for each in given):
             given = [{"params": given}]
@@ -96,12 +100,14 @@ class Optimizer:
                 raise ArgumentTypeError(
                     f"{name}: params must be Parameters, got {type(parameter).__name__}"
                 )
-        return {"params": params, **self._checked(options | own)}
+        checked = self._checked(options | own)
+        real(name, "lr", checked["lr"], 0.0, open_low=True)  # only schedules may go down to 0
+        return {"params": params, **checked}
 
     def _checked(self, options: Options) -> Options:
         """Return options that were checked; subclasses check theirs too."""
         name = type(self).__name__
-        rate = real(name, "lr", options["lr"], 0.0, open_low=True)
+        rate = real(name, "lr", options["lr"], 0.0)
         decay = real(name, "weight_decay", options["weight_decay"], 0.0)
         return options | {"lr": rate, "weight_decay": decay}
 
@@ -112,6 +118,7 @@ class Optimizer:
 
     @lr.setter
     def lr(self, rate: float) -> None:
+        rate = real(type(self).__name__, "lr", rate, 0.0)
         for group in self.param_groups:
             group["lr"] = rate
 
@@ -160,10 +167,14 @@ class Optimizer:
 
         Raises:
             ValueError: names, numbers or shapes that do not fit; then nothing has changed.
+            TypeError: what is no dict.
         """
-        missing = {"state", "param_groups"} - set(state)
+        missing = {"state", "param_groups"} - set(_mapping(state, "state"))
         if missing:
             raise self._misfit(f"state must hold state and param_groups, got no {sorted(missing)}")
+        _mapping(state["state"], "state['state']")
+        for group in state["param_groups"]:
+            _mapping(group, "a group of state['param_groups']")
         numbers = [list(group["params"]) for group in self.state_dict()["param_groups"]]
         found = [list(group.get("params", ())) for group in state["param_groups"]]
         if found != numbers:
@@ -182,7 +193,7 @@ class Optimizer:
         if index not in range(len(self.parameters)):
             raise self._misfit(f"state must be of {len(self.parameters)} parameters, got {index!r}")
         names = {*self._tensors, *self._numbers}
-        if set(entry) != names:
+        if set(_mapping(entry, f"state of {index}")) != names:
             raise self._misfit(f"state of {index} must be {sorted(names)}, got {sorted(entry)}")
         checked: dict[str, Any] = {}
         for name in self._tensors:
@@ -232,6 +243,14 @@ class Optimizer:
             index: entry | {name: change(name, entry[name]) for name in self._tensors}
             for index, entry in self._state.items()
         }
+
+
+def _mapping(given: Any, what: str) -> Mapping[Any, Any]:
+    if not isinstance(given, Mapping):
+        raise ArgumentTypeError(
+            f"load_state_dict: {what} must be a dict, got {type(given).__name__}"
+        )
+    return given
 
 
 def lifted(session: Session, value: Value, frac_bits: int, owner: str | None = None) -> Value:

@@ -43,9 +43,10 @@ class Schedule:
         self._set()
 
     def _set(self) -> None:
-        factor = self.factor(self.epoch)
-        for group, base in zip(self.optimizer.param_groups, self._base_lrs, strict=True):
-            group["lr"] = base * factor
+        name, factor = type(self).__name__, self.factor(self.epoch)
+        rates = [real(name, f"lr of epoch {self.epoch}", r * factor, 0.0) for r in self._base_lrs]
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     def factor(self, epoch: int) -> float:
         """Return what each first lr is multiplied by; subclasses define it."""
@@ -57,7 +58,7 @@ class LambdaLR(Schedule):
 
     Args:
         optimizer: whose lr is set.
-        lr_lambda: the function.
+        lr_lambda: the function, to numbers of at least 0.
     """
 
     def __init__(self, optimizer: Optimizer, lr_lambda: Callable[[int], float]):
@@ -152,5 +153,5 @@ class CosineAnnealingLR(Schedule):
 
     def factor(self, epoch: int) -> float:
         """Return the cosine's share of the first lr, and eta_min's."""
-        least = self.eta_min / self.base_lr
+        least = self.eta_min / self.base_lr if self.base_lr else 0.0
         return least + (1 - least) * (1 + cos(pi * epoch / self.T_max)) / 2

@@ -237,7 +237,8 @@ class Trainer:
         if logged:
             n = 1 if is_mean(self.loss) else int(np.prod(data.y.shape))
             rate = self.optimizer.lr
-            self._losses.add(epoch, loss_of_all, session, rate, n, whole.of_zero())
+            known = whole.of_zero(), whole.limit(session)
+            self._losses.add(epoch, loss_of_all, session, rate, n, *known)
 
     def _step(self, x: Variable, target: Value) -> tuple[Variable, Variable]:
         """Change the parameters once; return the loss, not yet computed, and the prediction."""

@@ -24,6 +24,10 @@ Value = Any
 """A SecretTensor or a float64 ndarray."""
 Bits = Callable[[Session], int]
 """Fraction bits of a product of two secrets, by their session."""
+PIECE = 2**8
+"""Products that `inner` sums before a truncation, so that as many may be as large as a mean may."""
+MOST_SMALL = 2**12
+"""Products modulo 2**32 whose sum keeps all fraction bits; that of more has fewer."""
 
 
 def is_secret(value: Any) -> TypeGuard[SecretTensor]:
@@ -117,25 +121,39 @@ def matmul(x: Value, y: Value, bits: Bits | None = None) -> Value:
 def inner(x: Value, y: Value) -> Value:
     """Return the sum of the products of all elements.
 
-    Range: of two secrets below 2**(k - 2 - twice the session's frac_bits), to which they are
-        truncated first where they have more. Modulo 2**32 that holds for each product, and the sum
-        must stay below 2**(k - 2 - frac_bits).
-    Cost: of two secrets one truncation for the sum; modulo 2**32 one for each product.
+    Range: of two secrets the sum of any 256 products that follow each other below 2**(k - 2 - twice
+        the session's frac_bits), 2**30 by default, to which they are truncated first where they
+        have more, and the sum below 2**(k - 2 - frac_bits), 2**46. Modulo 2**32 each product below
+        2**(k - 2 - 2 frac_bits), 2**10 with 10, and the sum of n below 2**(k - 2 - frac_bits), or
+        n / 4096 times that: it has as many bits less.
+    Cost: of two secrets one truncation for 256 products; modulo 2**32 one for each.
     """
     if not is_secret(x) or not is_secret(y):
         return product(x, y).sum()
+    left = coarse(x.reshape(-1))
+    right = left if y is x else coarse(y.reshape(-1))
     if word_bits(x.session.modulus) == 32:
-        left = coarse(x)
-        return product(left, left if y is x else coarse(y)).sum()
-    row = coarse(x.reshape(1, -1))
+        fewer = (-(-left.size // MOST_SMALL) - 1).bit_length()
+        return product(left, right, lambda session: max(0, session.frac_bits - fewer)).sum()
+    rows = _pieces(left)
     if y is x:
-        row = row.masked()
-        return row.matmul(row.mT).reshape(())
-    return row.matmul(coarse(y.reshape(-1, 1))).reshape(())
+        rows = rows.masked()
+        return rows.matmul(rows.mT).sum()
+    return rows.matmul(_pieces(right).mT).sum()
+
+
+def _pieces(x: SecretTensor) -> SecretTensor:
+    """Return a vector as rows (n, 1, length) of at most PIECE elements, the last one with zeros."""
+    length = min(x.size, PIECE)
+    whole = -(-x.size // length) * length
+    padded = x if whole == x.size else scattered(x, slice(x.size), (whole,))
+    return padded.reshape(-1, 1, length)
 
 
 def averaged(total: Value, count: int) -> Value:
     """Return a sum over its number of terms.
+
+    The mean of a secret has the session's fraction bits.
 
     Range: the mean below 2**(k - 26 - frac_bits), 2**22 by default (2**8 modulo 2**32), however
         large the sum is as a word.
@@ -148,7 +166,7 @@ def averaged(total: Value, count: int) -> Value:
     if not shift:
         return total
     fine = SecretTensor(total.session, total._stack, total.frac_bits + shift)
-    mean = fine.with_frac_bits(total.frac_bits)
+    mean = fine.with_frac_bits(total.session.frac_bits)
     return mean if count == 1 << shift else mean * (2.0**shift / count)
 
 

@@ -205,7 +205,7 @@ class Arithmetic(Selection):
             drop = self._drop(self.frac_bits + shift, frac_bits, "scaled")
             stack = self.session.scheme.mul_public(self._stack, word, drop)
             return type(self)(self.session, stack, self.frac_bits + shift - drop)
-        _check_room(self.frac_bits + shift, self.session.modulus, "scaled")
+        check_room(self.frac_bits + shift, self.session.modulus, "scaled")
         if self._masked is not None:
             scaled = self._masked.scaled(mantissa, self.session.backend, self.session.modulus)
             return type(self)(self.session, scaled.stack.words, self.frac_bits + shift, scaled)
@@ -225,7 +225,7 @@ class Arithmetic(Selection):
         """
         self.session.check_open("with_frac_bits")
         check_integer(frac_bits, "with_frac_bits: frac_bits")
-        _check_room(frac_bits, self.session.modulus, "with_frac_bits")
+        check_room(frac_bits, self.session.modulus, "with_frac_bits")
         if frac_bits >= self.frac_bits:
             return self._shifted(frac_bits)
         return self._rescale(
@@ -355,7 +355,7 @@ class Arithmetic(Selection):
         return type(self)(self.session, stack, self.frac_bits + shift - drop)
 
 
-def _check_room(frac_bits: int, modulus: int, function: str) -> None:
+def check_room(frac_bits: int, modulus: int, function: str) -> None:
     """Refuse fraction bits that leave the word no bit for the value before them."""
     limit = word_bits(modulus) - 2
     if not 0 <= frac_bits < limit:

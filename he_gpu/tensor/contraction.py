@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from he_gpu.errors import ArgumentValueError
-from he_gpu.tensor.arithmetic import Arithmetic
+from he_gpu.tensor.arithmetic import Arithmetic, check_room
 
 Labels = Sequence[Hashable]
 Term = tuple[Any, list[Hashable]]
@@ -131,12 +131,19 @@ def _shaped(value: Any, shape: tuple[int, ...]) -> Any:
 
 
 def multiplied(function: str, x: Any, other: Any, frac_bits: int | None) -> Any:
-    """Return the elementwise product, with the fraction bits that are asked for."""
+    """Return the elementwise product, with the fraction bits that are asked for.
+
+    That of a public factor of fewer bits, such as a power of two, has them exactly.
+    """
     if isinstance(other, Arithmetic):
         return x._product("mul", other, frac_bits)
     factor = x._factor(other, function)
     stack, public = x._broadcast(factor.mantissa, function)
     product_bits = x.frac_bits + factor.shift
-    drop = x._drop(product_bits, frac_bits, function, x._finest)
+    kept = frac_bits if frac_bits is None else min(frac_bits, product_bits)
+    drop = x._drop(product_bits, kept, function, x._finest)
+    if frac_bits is not None:
+        check_room(frac_bits, x.session.modulus, function)
     stack = x.session.scheme.mul_public(stack, public, drop)
-    return type(x)(x.session, stack, product_bits - drop)
+    found = type(x)(x.session, stack, product_bits - drop)
+    return found if frac_bits is None else found.with_frac_bits(frac_bits)

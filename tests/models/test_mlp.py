@@ -427,17 +427,33 @@ def test_a_run_that_diverges_says_so_and_changes_nothing(session_name):
         model.predict(X)
 
 
+def test_a_solver_may_not_change_between_epochs():
+    model = make("classes", max_iter=1)
+    model.partial_fit(X, TARGETS["classes"], [0, 1, 2]).set_params(solver="adam")
+    with pytest.raises(ValueError, match="partial_fit: solver must be that of the .* got 'adam'"):
+        model.partial_fit(X, TARGETS["classes"])
+
+
+def test_settings_beyond_any_use_are_taken():
+    """A large penalty is no divergence, nor a learning rate that vanishes an overflow."""
+    for settings in ({"alpha": 1e4, "learning_rate_init": 1e-6}, {"power_t": 1e4}):
+        model = make("classes", max_iter=2, learning_rate="invscaling", **settings)
+        assert silently(model, X, TARGETS["classes"]).n_iter_ == 2
+
+
 def test_plaintext_that_leaves_its_range_is_refused_with_the_bound():
     with open_session("additive-2"):
-        large = 1e4 * TARGETS["reals"]
+        large = 1e3 * TARGETS["reals"]
         with pytest.raises(
             RangeError, match=r"fit: a gradient's sum .* below 2\*\*18, got .* scale X"
         ):
-            make("reals", **QUIET).fit(256 * X, large)
+            make("reals", **QUIET).fit(4096 * X, large)
         with pytest.raises(
             RangeError, match=r"fit: .* squared residuals must stay below 2\*\*30, got"
         ):
-            make("reals", **QUIET).fit(X, 2 * large)
+            make("reals", **QUIET).fit(X, 20 * large)
+        with pytest.raises(RangeError, match=r"fit: a gradient must stay below 2\*\*5, got"):
+            make("reals", solver="adam", **QUIET).fit(X, large)
         with pytest.raises(RangeError, match=r"fit: a layer's result must stay below 2\*\*22, got"):
             make("reals", **QUIET).fit(2.0**24 * X, TARGETS["reals"])
     with open_session("additive-32"):

@@ -305,6 +305,25 @@ def test_squares_take_one_mask(modulus, shape, device):
     assert costs[0].dealer_bytes == costs[1].dealer_bytes
 
 
+@rings
+@schemes
+@pytest.mark.parametrize("rows", [2, 3, 6])
+def test_the_largest_of_edge_values(kind, modulus, rows):
+    """Of rows anywhere in the word whose differences just fit it, with many equal ones."""
+    word, signed = WORDS[modulus]
+    values = edges(modulus)
+    chosen = np.random.default_rng(18).choice(values, (rows, 1000))
+    chosen[:, :200] = np.random.default_rng(19).integers(-1, 2, (rows, 200))
+    end = 2 ** (modulus.bit_length() - 2) - 1  # of the whole word
+    chosen[:, 200:203] = 0
+    chosen[0, 200], chosen[-1, 201], chosen[0, 202] = end, end, -end
+    scheme = make(kind, modulus)
+    x = scheme.share(chosen.view(word), 0)
+    for smallest, expected in ((False, chosen.max(0)), (True, chosen.min(0))):
+        opened = np.ascontiguousarray(scheme.open(scheme.largest(x, smallest)))
+        assert (opened.view(signed) == expected).all()
+
+
 def steps_of(values):
     """Two step functions that tell large values from small ones."""
     small = (values >= -1) & (values < 1)
@@ -335,3 +354,7 @@ def test_shapes(kind, modulus, shape, device):
         assert stack.shape == (rows, *expected.shape)
         opened = np.ascontiguousarray(backend.to_numpy(scheme.open(stack)))
         assert (opened.view(signed) == expected).all()
+    both = scheme.largest(backend.xp.stack([x, scheme.neg(x), x], axis=1))
+    assert both.shape == (rows, *shape)
+    opened = np.ascontiguousarray(backend.to_numpy(scheme.open(both)))
+    assert (opened.view(signed) == np.abs(values)).all()

@@ -14,6 +14,7 @@ from he_gpu.mpc import Additive, dealer
 from he_gpu.mpc.dealer import Dealer, DealerMask
 from he_gpu.mpc.pool import BULK_BYTES
 from he_gpu.ring import KeyRing
+from he_gpu.tensor.convolution import _view, channels_first, swapped, turned_windows, whole
 from tests.uniformity import assert_uniform
 
 RINGS = [2**64, 2**32]
@@ -243,8 +244,20 @@ def test_views_of_masks_are_told_apart_by_name():
     views = [x[key] for x in (X, Y) for key in keys]
     views += [x[order] for x in (X, Y) for order in orders]
     views += [x[orders[0]][key] for x in (X, Y) for key in keys]
+    views += [X[rng.permutation(8)] for _ in range(20)]  # of arrays that are gone, as is their id
     views += [X.T, X.reshape(2, 4, 3), X.reshape(4, 2, 3), X.reshape(4, 2, 3).transpose(2, 0, 1)]
     views += [X.repeat(2, 0), X.take([0, 1], 0), X.diagonal(), X.diagonal(-1), X.flip(), X.flip(0)]
+    views += [X[0].broadcast_to(shape) for shape in ((2, 3), (3, 3))]
+    views += [X.scaled(3.0), X.scaled(5.0)]
+    Z = s.share(rng.uniform(-1, 1, (4, 4, 4))).masked()
+    views += [
+        Z.transpose(order) for order in itertools.permutations(range(3)) if order != (0, 1, 2)
+    ]
+    views += [Z.diagonal(0, *axes) for axes in ((0, 1), (1, 0), (0, 2), (1, 2))]
+    views += [_view(Z, whole, *axes) for axes in ((1, True), (1, False), (2, False))]
+    W = s.share(rng.uniform(-1, 1, (4, 4, 3, 2))).masked()
+    views += [_view(W, turned_windows, groups) for groups in (1, 2)]
+    views += [_view(W, channels_first, groups) for groups in (1, 2)] + [_view(W, swapped)]
     by_name = {}
     for view in (X, Y, *views):
         handle = view._masked.handle
@@ -254,6 +267,21 @@ def test_views_of_masks_are_told_apart_by_name():
     assert len(by_name) == len(views) + 2
     again = X[2:5]._masked.handle.name, X[2:5]._masked.handle.name
     assert again[0] == again[1] != Y[2:5]._masked.handle.name
+
+
+def test_a_name_does_not_grow_for_ever():
+    """A view of a view of a view: products still take it, and views are still told apart."""
+    s = he.Session(device="cpu")
+    x = np.arange(4.0).reshape(2, 2)
+    X = view = s.share(x).masked()
+    names = set()
+    for _ in range(5000):
+        view = view.T
+        names.add(view._masked.handle.name)
+    assert len(names) == 5000
+    assert max(map(len, names)) == dealer.MAX_NAME
+    for _ in s.steps(3):
+        assert ((view @ X.T).reveal() == x @ x.T).all()
 
 
 @rings

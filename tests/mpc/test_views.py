@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from he_gpu.backend import get_backend
-from he_gpu.mpc import Additive, Replicated
+from he_gpu.mpc import Additive, Replicated, bit_dealer
 from he_gpu.mpc.bit_dealer import BitDealer
 from he_gpu.mpc.pairwise import Pairwise
 from he_gpu.mpc.sums import Operand, SumOfProducts
@@ -326,6 +326,17 @@ def test_what_is_opened_for_products_is_hidden(modulus, step, party, repeats, de
 def test_what_is_opened_to_compare_is_hidden(modulus, step, party, dealt):
     heard = seen(Additive, 2, modulus, COMPARISONS[step], party)
     assert_hidden(heard, dealt[party])
+
+
+@pytest.mark.parametrize("n_bytes", [1, 2**16])
+@pytest.mark.parametrize("step", ["below, sharing nodes", "is_zero", "largest"])
+def test_levels_that_are_dealt_in_pieces_are_hidden(step, n_bytes, dealt, monkeypatch):
+    """Each level for itself, and several together but not all."""
+    monkeypatch.setattr(bit_dealer, "BULK_BYTES", n_bytes)
+    for party in (0, 1):
+        dealt.clear()
+        heard = seen(Additive, 2, 2**32, COMPARISONS[step], party)
+        assert_hidden(heard, dealt[party])
 
 
 @pytest.mark.parametrize(

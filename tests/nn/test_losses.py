@@ -7,6 +7,7 @@ import pytest
 
 import he_gpu as he
 from he_gpu import nn
+from he_gpu.nn.values import inner, secret_constant
 from tests.nn.layers import curve_units, grid
 from tests.sessions import SESSIONS, cost_of, open_session
 
@@ -152,3 +153,50 @@ def test_means_over_many_samples_leave_no_range(session, kind):
     limit = 7 * 2.0**-session.frac_bits + (2.0**-8 if small else 2.0**-15)
     assert abs(found - expected) <= limit + expected * (2.0**-11 if small else 2.0**-23)
     assert expected > 0.5
+
+
+@pytest.mark.parametrize("size", [1000, 5001, 65536])
+@pytest.mark.parametrize("fine", [False, True], ids=["data", "result of a layer"])
+def test_large_residuals_of_many_samples_leave_no_range(session, fine, size):
+    """The range is that of the mean; the word would not hold the sum with all its bits."""
+    small = session.modulus == 2**32
+    z = np.resize([3.0, -15.0, 12.0] if small else [100.0, -1900.0, 2000.0], size)
+    bits = (12 if small else 24) if fine else session.frac_bits
+    for loss, most in ((nn.MSELoss(), 2), (nn.L1Loss(), 1)):
+        values = z if most == 2 else z * (8 if small else 1000)
+        shared = secret_constant(session, values, bits) if fine else session.share(values)
+        found = float(loss(shared, session.share(np.zeros(size))).reveal())
+        expected = np.mean(np.abs(values) ** most)
+        # Each difference is off by a unit without bias, hence the mean square by 2 |z| / sqrt(size)
+        # units and one more; the factor of the mean has 24 (12) significant bits.
+        units = 3 + 2 * np.abs(z).max() / np.sqrt(size) * 4
+        limit = units * 2.0**-session.frac_bits + expected * (2.0**-11 if small else 2.0**-23)
+        assert abs(found - expected) <= limit
+
+
+def test_inner_products_of_any_length_and_of_two_factors(session):
+    rng = np.random.default_rng(2)
+    for size in (1, 255, 256, 257, 1000):
+        x, y = rng.integers(-256, 256, (2, size)) / 256
+        found = inner(session.share(x), session.share(y)).reveal()
+        # Modulo 2^64 each 256 products are truncated once, modulo 2^32 each one without bias.
+        units = 4 * np.sqrt(size) if session.modulus == 2**32 else 1 + size // 256
+        assert abs(found - x @ y) <= units * 2.0**-session.frac_bits
+
+
+def test_limits_of_losses_are_below_what_overflow_makes():
+    """An overflowed result of a layer is uniform in the word that its truncation leaves."""
+    for kwargs, half in (({}, 2.0**15), ({"modulus": 2**32, "frac_bits": 10}, 2.0**7)):
+        with he.Session(**kwargs) as s:
+            z = np.random.default_rng(3).uniform(-half, half, (500, 2))
+            y = np.tile([1.0, 0.0], (500, 1))
+            for loss in (nn.L1Loss(), nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()):
+                made = float(loss(z, y).value)
+                assert made / 5 < loss.limit(z.shape, s) < made / 1.5
+            count = {nn.CrossEntropyLoss: 500}
+            for kind in (nn.MSELoss, nn.L1Loss, nn.BCEWithLogitsLoss, nn.CrossEntropyLoss):
+                mean, total = (kind(r).limit(z.shape, s) for r in ("mean", "sum"))
+                assert total == pytest.approx(mean * count.get(kind, 1000))
+            assert nn.MSELoss().limit(z.shape, s) == (2.0**22 if not kwargs else 2.0**8)
+    with he.Session(frac_bits=30) as s:  # no room for results, but a loss is none the worse for it
+        assert nn.BCEWithLogitsLoss().limit((5,), s) == pytest.approx(10 * np.log(2))

@@ -116,6 +116,26 @@ def test_constant_targets_count_whether_they_are_met(session):
     assert nn.r2_score(session.share([0.5]), [0.5]) == 1
 
 
+@pytest.mark.parametrize("size", [50, 5000])
+def test_r2_score_of_many_samples_and_large_targets(session, size):
+    small = session.modulus == 2**32
+    spread = 1.0 if small else 1000.0
+    y = RNG.normal(size=size) * spread
+    p = y + RNG.normal(size=size) * spread / 4
+    for target in (y, session.share(y)):
+        found = nn.r2_score(session.share(p), target)
+        # As above, with residuals of a quarter: 3 units of each at most, and the inverse root.
+        limit = 6 * 2.0**-session.frac_bits + 2 * (6e-4 if small else 2e-5)
+        assert abs(found - r2(y, p)) <= limit
+
+
+def test_r2_score_of_one_sample_of_a_secret_target_is_refused(session):
+    for shape in ((1,), (1, 3)):
+        y = session.share(np.ones(shape))
+        with pytest.raises(ValueError, match="secret target must have at least 2 samples, got 1"):
+            nn.r2_score(np.zeros(shape), y)
+
+
 def test_an_overflow_that_shows_is_refused():
     with he.Session(seed=1) as s:
         found = []

@@ -210,16 +210,69 @@ def test_refusals():
             kind([{"params": []}, w])
         with pytest.raises(TypeError, match="session must be a Session, got int"):
             kind([w]).share(3)
+        with pytest.raises(TypeError, match="params must be a list of Parameters, got NoneType"):
+            kind(None)
+        optimiser = kind([w])
+        for rate, error in ((-1.0, ValueError), (np.nan, ValueError), ("a", TypeError)):
+            with pytest.raises(error, match="lr must be"):
+                optimiser.lr = rate
+        for state, what in ((3, "state"), ({"state": 3, "param_groups": []}, r"state\['state'\]")):
+            with pytest.raises(TypeError, match=f"load_state_dict: {what} must be a dict, got int"):
+                optimiser.load_state_dict(state)
+        whole = optimiser.state_dict()
+        for state in (whole | {"param_groups": [3]}, whole | {"state": {0: 3}}):
+            with pytest.raises(TypeError, match="must be a dict, got int"):
+                optimiser.load_state_dict(state)
     with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\), got 1"):
         nn.SGD([w], momentum=1)
     with pytest.raises(ValueError, match="nesterov needs momentum and no dampening"):
         nn.SGD([w], nesterov=True)
     with pytest.raises(ValueError, match=r"betas must be in \[0, 1\), got 1"):
         nn.Adam([w], betas=(0.9, 1))
+    with pytest.raises(TypeError, match="betas must be two numbers, got 3"):
+        nn.Adam([w], betas=3)
     with pytest.raises(TypeError, match="optimizer must be an optimizer"):
         nn.StepLR(w, 2)
     with pytest.raises(ValueError, match="milestones must grow"):
         nn.MultiStepLR(nn.SGD([w]), [3, 1])
+
+
+@pytest.mark.parametrize("kind", [nn.SGD, nn.Adam])
+def test_a_state_at_the_end_of_a_schedule_goes_on(kind):
+    optimiser = kind([nn.Parameter(START)], lr=0.5)
+    schedule = nn.CosineAnnealingLR(optimiser, 2)
+    schedule.step()
+    schedule.step()
+    assert optimiser.lr == 0
+    other = kind([nn.Parameter(START)])
+    other.load_state_dict(optimiser.state_dict())
+    assert other.lr == 0
+    nn.CosineAnnealingLR(other, 2, eta_min=0.1).step()
+    other.parameters[0].gradient = Gradient(START)
+    other.step()
+    np.testing.assert_array_equal(other.parameters[0].value, START)
+
+
+@pytest.mark.parametrize("factor", [np.nan, np.inf, -1.0])
+def test_a_schedule_that_leaves_the_numbers_is_refused_and_sets_nothing(factor):
+    optimiser = nn.SGD([{"params": nn.Parameter(1.0)}, {"params": nn.Parameter(2.0)}], lr=0.5)
+    schedule = nn.LambdaLR(optimiser, lambda epoch: factor if epoch else 1.0)
+    with pytest.raises(ValueError, match="LambdaLR: lr of epoch 1 must be in"):
+        schedule.step()
+    assert [group["lr"] for group in optimiser.param_groups] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("name", HOSTED)
+def test_a_learning_rate_that_no_word_holds_is_refused(name):
+    """As a weight modulo 2^k it would be another one, or 0: a step that learns nothing."""
+    with open_session(name) as s:
+        for rate in (1e20, 1e300, np.inf):
+            w = nn.Parameter(s.share(START))
+            optimiser = nn.SGD([w], lr=1.0)
+            optimiser.param_groups[0]["lr"] = rate
+            w.gradient = Gradient(s.share(START))
+            with pytest.raises(he.errors.RangeError, match="SGD: weights of a sum must be"):
+                optimiser.step()
 
 
 OPTIONS = {
@@ -369,7 +422,7 @@ def test_a_state_that_does_not_fit_changes_nothing(kind):
         (state | {"param_groups": [group, group]}, r"param_groups must have params \[\[0, 1\]\]"),
         (state | {"param_groups": [group | {"params": [0]}]}, r"got \[\[0\]\]"),
         (state | {"param_groups": [group | {"speed": 1}]}, "options must be .* got .*speed"),
-        (state | {"param_groups": [group | {"lr": -1.0}]}, r"lr must be in \(0, inf\), got -1"),
+        (state | {"param_groups": [group | {"lr": -1.0}]}, r"lr must be in \[0, inf\), got -1"),
         (state | {"state": {7: entry}}, "state must be of 2 parameters, got 7"),
         (state | {"state": {0: {}}}, r"state of 0 must be .* got \[\]"),
         (state | {"state": {1: entry}}, rf"{tensor} of 1 must have shape \(1,\), got \(2, 2\)"),

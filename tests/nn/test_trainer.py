@@ -565,6 +565,25 @@ def test_overflow_is_found_at_a_revealed_loss(name, kind):
             trained(model, s.share(X), y, loss or nn.CrossEntropyLoss(), lr=5e3, epochs=40)
 
 
+@pytest.mark.parametrize("name", [name for name in HOSTED if "plain" not in name])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("lr", [100.0, 1e4])
+@pytest.mark.parametrize("kind", ["l1", "bce", "cross-entropy"])
+def test_overflow_from_the_first_epoch_on_is_found(name, kind, lr, seed):
+    """Losses of overflowed predictions are no larger than the first, and never negative."""
+    rng = np.random.default_rng(seed)
+    data = rng.normal(size=(60, 4))
+    y = (data.sum(1, keepdims=True) > 0) * 1.0
+    out, loss = 1, nn.L1Loss() if kind == "l1" else nn.BCEWithLogitsLoss()
+    if kind == "cross-entropy":
+        y, out, loss = y[:, 0], 3, nn.CrossEntropyLoss()
+    model = nn.Sequential(
+        nn.Linear(4, 8, random_state=seed), nn.ReLU(), nn.Linear(8, out, random_state=seed + 1)
+    )
+    with open_session(name) as s, pytest.raises(he.errors.DivergenceError):
+        trained(model.share(s), s.share(data), y, loss, lr=lr, epochs=8, batch_size=20)
+
+
 def test_public_numbers_that_overflow_end_the_fit_without_a_warning():
     with pytest.raises(he.errors.DivergenceError, match=r"public numbers overflow in epoch \d+ "):
         trained(lr=1e80, epochs=5, max_growth=None)
@@ -574,6 +593,13 @@ def test_public_numbers_that_overflow_end_the_fit_without_a_warning():
 
 
 def test_max_growth_is_a_choice():
+    with he.Session(seed=1) as s:  # a loss of a user's own is taken for a mean, or for a sum
+        whole = EpochLoss(lambda p, y: p)
+        whole.add(np.zeros((5, 2)), None)
+        assert whole.limit(s) == 2.0**30
+        whole._loss.reduction = "sum"
+        assert whole.limit(s) == 10 * 2.0**30
+        assert whole.limit(None) == np.inf
     assert trained(lr=1.5, epochs=4, batch_size=None, max_growth=None).loss_curve_[-1] > 10
     with pytest.raises(he.errors.DivergenceError, match=r"above 1\.5 times the first one"):
         trained(lr=1.5, epochs=4, batch_size=None, max_growth=1.5)
@@ -607,14 +633,14 @@ def test_losses_that_no_training_has():
         slack = 8 * 2.0**-16 + 2.0**-15
         for losses, reason in (
             ([1.0, -2 * slack], "negative, which only overflow makes it"),
-            ([2.0**30], r"not below 1\.07374e\+09, the range of a loss"),
+            ([2.0**22], r"not below 4\.1943e\+06, the range of a loss"),
             ([1.0, 10 + 12 * slack], "above 10 times the first one, 1.000e"),
         ):
             curve = LossCurve(10.0)
             for epoch, loss in enumerate(losses[:-1]):
                 curve.add(epoch, loss, s, 0.1)
             with pytest.raises(he.errors.DivergenceError, match=reason) as caught:
-                curve.add(len(losses) - 1, losses[-1], s, 0.1)
+                curve.add(len(losses) - 1, losses[-1], s, 0.1, limit=2.0**22)
             assert caught.value.loss_curve == losses
         with pytest.raises(he.errors.DivergenceError, match="above 100 times that of scores that"):
             LossCurve(10.0).add(0, 70.0, s, 0.1, of_zero=0.69)

@@ -1,0 +1,173 @@
+"""An encrypted vector and its operators.
+
+Layer: he. A ciphertext is a pair of polynomials (c_0, c_1) in the evaluation domain, with
+c_0 + c_1 s = scale * values + error. All but the pair is public: level, length, whether values are
+real, a bound on their size and one on their error. What the operators do is in `arithmetic` and
+`rotation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, NoReturn
+
+from he_gpu.backend import Array
+from he_gpu.errors import SecretAccessError
+from he_gpu.he import arithmetic, noise, rotation
+from he_gpu.he.keys import EvaluationKeys
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Ciphertext:
+    """A vector that only the holder of the secret key can read; everybody can compute on it.
+
+    ``+``, ``-`` and ``*`` take a ciphertext of the same key and length, a number, or a vector of
+    numbers of that length. Ciphertexts of different levels are brought to the lower one. A product
+    takes a level, but for one with a Python int, which takes none. What a circuit needs in levels,
+    a level lacks in precision and speed nothing of: the scale of each level is exact.
+
+    Made by `Ckks.encrypt`; no operation changes one.
+
+    Attributes:
+        components: (2, limbs, N) values of the two polynomials.
+        level: how many products may follow.
+        n_values: how many values the vector has; they stand in the first slots.
+        span: slots from here on are zero; N / 2 where that is not known.
+        is_real: whether decryption gives real numbers.
+        size: no slot's value is larger in size, if no operand was larger than its own bound.
+        error: bound on the error of each slot; see `noise` for how sure it is.
+        keys: what computes on it.
+        seed: of the second polynomial, where it is that of an encryption with the secret key.
+    """
+
+    components: Array
+    level: int
+    n_values: int
+    span: int
+    is_real: bool
+    size: float
+    error: float
+    keys: EvaluationKeys
+    seed: bytes | None = None
+
+    __array_ufunc__ = None
+
+    @property
+    def scale(self) -> Fraction:
+        """What a slot's 1 stands as, exactly; it follows from the level."""
+        return self.keys.ladder.scale(self.level)
+
+    @property
+    def precision_bits(self) -> float:
+        """How many bits behind the binary point of each value are right: -log2 of `error`."""
+        return noise.precision_bits(self.error)
+
+    @property
+    def device(self) -> str:
+        """Name of the device that holds it."""
+        return self.keys.ladder.backend.name
+
+    def __len__(self) -> int:
+        return self.n_values
+
+    # Arithmetic
+
+    def __add__(self, other: Any) -> Ciphertext:
+        return arithmetic.add(self, other)
+
+    def __radd__(self, other: Any) -> Ciphertext:
+        return arithmetic.add(self, other)
+
+    def __sub__(self, other: Any) -> Ciphertext:
+        return arithmetic.sub(self, other)
+
+    def __rsub__(self, other: Any) -> Ciphertext:
+        return arithmetic.add(-self, other)
+
+    def __mul__(self, other: Any) -> Ciphertext:
+        return arithmetic.mul(self, other)
+
+    def __rmul__(self, other: Any) -> Ciphertext:
+        return arithmetic.mul(self, other)
+
+    def __neg__(self) -> Ciphertext:
+        return arithmetic.neg(self)
+
+    def __pos__(self) -> Ciphertext:
+        return self
+
+    def at_level(self, level: int) -> Ciphertext:
+        """Return the same values at a lower level, where computing is cheaper.
+
+        Raises:
+            ValueError: a level above this one's, or below 0.
+
+        Error: see `noise`; a relative one of some 2**-scale_bits.
+        """
+        return arithmetic.at_level(self, level)
+
+    # Slots
+
+    def rotate(self, steps: int) -> Ciphertext:
+        """Return the slots rotated to the left: slot 0 gets what stood in slot ``steps``.
+
+        All N / 2 slots take part, and those behind the vector's length are zero at first, so that
+        what leaves on the left comes back at the far end and not behind the last value.
+
+        Args:
+            steps: any sign.
+
+        Raises:
+            ValueError: a rotation for which this context has no key.
+
+        Cost: a key switch where the rotation has its own key, otherwise one for each power of two
+            that it is made of.
+        """
+        return rotation.rotate(self, steps)
+
+    def rotations(self, steps: Iterable[int]) -> list[Ciphertext]:
+        """Return several rotations; they share a part of the work where each has its own key."""
+        return rotation.rotate_many(self, steps)
+
+    def conjugate(self) -> Ciphertext:
+        """Return the complex conjugates of all slots."""
+        return rotation.conjugate(self)
+
+    def sum(self) -> Ciphertext:
+        """Return a vector of length 1: the sum of all slots, of which those behind it are zero.
+
+        Cost: a rotation for each doubling up to the vector's length, or up to N / 2 once rotated.
+        """
+        return rotation.total(self)
+
+    # What a ciphertext is not
+
+    def replace(self, **changes: Any) -> Ciphertext:
+        """Return a ciphertext that differs in some attributes, and in its seed."""
+        return replace(self, **{"seed": None, **changes})
+
+    def __bool__(self) -> NoReturn:
+        self._refuse("compared")
+
+    def __float__(self) -> NoReturn:
+        self._refuse("made a number")
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        self._refuse("made an array")
+
+    def __iter__(self) -> NoReturn:
+        self._refuse("iterated")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise SecretAccessError("Ciphertext: cannot be pickled, for its keys would go with it")
+
+    def __repr__(self) -> str:
+        return (
+            f"<Ciphertext of {self.n_values} values, level {self.level}, "
+            f"{self.precision_bits:.1f} bits, {self.device}>"
+        )
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise SecretAccessError(f"Ciphertext: cannot be {what}; decrypt it first")

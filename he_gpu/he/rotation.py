@@ -1,0 +1,92 @@
+"""Rotations of the slots, conjugation, and sums of all slots.
+
+Layer: he, beneath `ciphertext`.
+Source: Halevi and Shoup, CRYPTO 2018, section 5 (many rotations of one decomposition).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from he_gpu.errors import ArgumentTypeError
+from he_gpu.he import key_switch, noise
+from he_gpu.he.arithmetic import check_fits
+from he_gpu.he.embedding import rotation_exponent
+
+if TYPE_CHECKING:
+    from he_gpu.backend import Array
+    from he_gpu.he.ciphertext import Ciphertext
+    from he_gpu.he.keys import GaloisKey
+
+
+def rotate(a: Ciphertext, steps: int) -> Ciphertext:
+    """Return the slots rotated to the left."""
+    return rotate_many(a, [steps])[0]
+
+
+def rotate_many(a: Ciphertext, steps: Iterable[int]) -> list[Ciphertext]:
+    """Return several rotations of one ciphertext, whose digits are cut once."""
+    wanted = [_steps(each) for each in steps]
+    slots, galois = a.keys.ladder.ring_degree // 2, a.keys.galois
+    digits: Array | None = None
+    results = []
+    for path in map(galois.path, wanted):
+        keys = [galois.of_rotation(each) for each in path]
+        result = a
+        for at, (each, key) in enumerate(zip(path, keys, strict=True)):
+            if at == 0 and digits is None:
+                digits = _digits(a)
+            cut = digits if at == 0 and digits is not None else _digits(result)
+            power = rotation_exponent(each, 2 * slots)
+            result = _switched(result, cut, key, power).replace(span=slots)
+        results.append(result)
+    return results
+
+
+def conjugate(a: Ciphertext) -> Ciphertext:
+    """Return the complex conjugates of all slots; those of real values are these."""
+    if a.is_real:
+        return a
+    key = a.keys.galois.of_conjugation()
+    return _switched(a, _digits(a), key, 2 * a.keys.ladder.ring_degree - 1)
+
+
+def total(a: Ciphertext) -> Ciphertext:
+    """Return the sum of all slots in slot 0, as a vector of length 1."""
+    ladder = a.keys.ladder
+    slots = ladder.ring_degree // 2
+    size = a.size * a.span
+    check_fits(ladder, a.level, size, 0.0, "sum")
+    step, result = 1, a
+    while step < a.span:
+        moved = rotate(result, step)
+        words = ladder.ring(a.level).add(result.components, moved.components)
+        error = noise.addition(result.error, moved.error)
+        result = moved.replace(components=words, error=error)
+        step *= 2
+    check_fits(ladder, a.level, size, result.error, "sum")
+    span = slots if a.span > 1 else 1
+    return result.replace(size=size, n_values=1, span=span)
+
+
+def _digits(a: Ciphertext) -> Array:
+    return key_switch.decompose(a.keys.ladder, a.level, a.components[1])
+
+
+def _switched(a: Ciphertext, digits: Array, key: GaloisKey, power: int) -> Ciphertext:
+    ladder = a.keys.ladder
+    error = noise.rotation(a.error, ladder.chain, a.level)
+    check_fits(ladder, a.level, a.size, error, "rotate")
+    words = key_switch.automorphism(ladder, a.level, a.components, digits, key, power)
+    return a.replace(components=words, error=error)
+
+
+def _steps(steps: int) -> int:
+    try:
+        return operator.index(steps)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"Ciphertext.rotate: steps must be an integer, got {type(steps).__name__}"
+        ) from None

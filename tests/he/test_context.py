@@ -1,0 +1,224 @@
+"""The context: encryption of either kind, decryption, publication, and what it refuses."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from he_gpu.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    HeGpuError,
+    KeyMismatchError,
+    NoSecretKeyError,
+    RangeError,
+    SecretAccessError,
+)
+from he_gpu.he import noise
+from he_gpu.he.context import Ckks
+from he_gpu.he.randomness import expand
+from tests.he.contexts import DEGREE, SLOTS, assert_within, context, parameters, reals
+
+x = reals(seed=1)
+WAYS = ["encrypt", "encrypt_with_secret_key"]
+
+
+@pytest.fixture(scope="module")
+def holder():
+    return context()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("n", [1, 2, 7, SLOTS])
+def test_encrypt_and_decrypt(holder, way, n):
+    X = getattr(holder, way)(x[:n])
+    assert_within(holder, X, x[:n])
+    assert len(X) == n
+    assert (X.level, X.size) == (3, 1.0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_kinds_of_numbers(holder, way):
+    call = getattr(holder, way)
+    for values in ([1, 2, -300], np.array([True, False]), np.float32([0.5, 2.5]), (1, 2.5)):
+        assert_within(holder, call(values), np.asarray(values, float))
+    assert_within(holder, call([1j, 2]), [1j, 2])
+
+
+@pytest.mark.parametrize(("largest", "size"), [(0, 1), (0.3, 1), (1, 1), (1.1, 2), (-5, 8), (8, 8)])
+def test_size_is_a_power_of_two(holder, largest, size):
+    assert holder.encrypt([largest, 0.25 * largest]).size == size
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_refused_values(holder, way):
+    call = getattr(holder, way)
+    with pytest.raises(ArgumentValueError, match=f"1 to {SLOTS} numbers, got shape"):
+        call(np.zeros(SLOTS + 1))
+    for values in ([], 3.0, np.zeros((2, 2))):
+        with pytest.raises(ArgumentValueError, match="must be a vector"):
+            call(values)
+    for bad in (np.nan, np.inf, complex(0, np.nan)):
+        with pytest.raises(ArgumentValueError, match="NaN or infinity"):
+            call([1.0, bad])
+    for values in (["a"], [None], [object()]):
+        with pytest.raises(ArgumentTypeError, match="must be numbers"):
+            call(values)
+    with pytest.raises(ArgumentValueError, match="no vector"):
+        call([[1.0], [1.0, 2.0]])
+    with pytest.raises(RangeError, match="level 3 holds values below"):
+        call([1e60])
+
+
+def test_encryptions_of_one_vector_differ(holder):
+    a, b = holder.encrypt(x), holder.encrypt(x)
+    assert (a.components != b.components).mean() > 0.99
+    a, b = holder.encrypt_with_secret_key(x), holder.encrypt_with_secret_key(x)
+    assert (a.components != b.components).mean() > 0.99
+    assert a.seed != b.seed
+
+
+def test_seed_stands_for_half_of_a_secret_key_encryption(holder):
+    X = holder.encrypt_with_secret_key(x)
+    ring = holder.keys.ladder.ring(3)
+    expanded = expand(X.seed, "ckks secret-key encryption", (), ring)
+    np.testing.assert_array_equal(X.components[1], expanded)
+    assert (-X).seed is None
+    assert (X + 1.0).seed is None
+    assert holder.encrypt(x).seed is None
+
+
+def test_secret_key_encryption_has_less_error(holder):
+    assert holder.encrypt_with_secret_key(x).precision_bits > holder.encrypt(x).precision_bits
+
+
+def test_seeded_contexts_repeat_and_others_do_not():
+    first, second = (Ckks(parameters(1), "cpu", 3) for _ in range(2))
+    np.testing.assert_array_equal(first.encrypt(x).components, second.encrypt(x).components)
+    assert first.keys.public.key_id == second.keys.public.key_id
+    free, other = (Ckks(parameters(1), "cpu") for _ in range(2))
+    assert len({each.keys.public.key_id for each in (first, free, other)}) == 3
+    assert_within(free, free.encrypt(x) * x, x * x)
+
+
+def test_parties_of_a_seeded_holder_draw_differently():
+    holder = Ckks(parameters(1), "cpu", 3)
+    contexts = [holder, holder.public([]), holder.public([])]
+    ciphertexts = [each.encrypt(x).components[1] for each in contexts]
+    for k in range(3):
+        assert (ciphertexts[k] != ciphertexts[k - 1]).mean() > 0.99
+
+
+# Without the secret key
+
+
+def test_public_context_encrypts_and_does_not_decrypt(holder):
+    party = holder.public([1])
+    assert holder.has_secret_key
+    assert not party.has_secret_key
+    X = party.encrypt(x)
+    assert_within(holder, X, x)
+    calls = (party.decrypt, party.decrypt_public, lambda _: party.encrypt_with_secret_key(x))
+    for call in calls:
+        with pytest.raises(PermissionError, match="no secret key"):
+            call(X)
+        with pytest.raises(NoSecretKeyError):
+            call(X)
+    assert issubclass(NoSecretKeyError, HeGpuError)
+
+
+def test_public_context_reaches_no_secret(holder):
+    """Nothing that the public context refers to, however deep, is a secret key."""
+    from he_gpu.he.keys import SecretKey
+
+    party = holder.public([1])
+    seen, todo = set(), [party]
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        assert not isinstance(value, SecretKey)
+        if isinstance(value, dict):
+            todo += list(value.values())
+        elif isinstance(value, list | tuple):
+            todo += list(value)
+        elif type(value).__module__.startswith("he_gpu.he") and hasattr(value, "__dict__"):
+            todo += list(vars(value).values())
+        for cell in getattr(value, "__closure__", None) or ():
+            todo.append(cell.cell_contents)
+    assert len(seen) > 20
+
+
+# Refusals
+
+
+def test_ciphertexts_of_others_are_refused(holder):
+    with pytest.raises(KeyMismatchError, match=r"Ckks\.decrypt: .* another secret key"):
+        holder.decrypt(context(seed=2).encrypt(x))
+    with pytest.raises(KeyMismatchError, match="other parameters"):
+        holder.decrypt(context(2).encrypt(x))
+    with pytest.raises(ArgumentTypeError, match="a Ciphertext expected, got list"):
+        holder.decrypt([1.0])
+
+
+def test_other_devices_are_refused(holder, require_emulator):
+    away = Ckks(parameters(3), "emulator", 1)
+    assert away.keys.public.key_id == holder.keys.public.key_id
+    with pytest.raises(KeyMismatchError, match="device 'emulator'"):
+        holder.decrypt(away.encrypt(x))
+
+
+def test_a_context_is_not_copied(holder):
+    for way in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(SecretAccessError, match="Ckks"):
+            way(holder)
+    assert "with the secret key" in repr(holder)
+    assert "public" in repr(holder.public([]))
+
+
+def test_params_must_be_parameters():
+    with pytest.raises(ArgumentTypeError, match="params must be CkksParams, got int"):
+        Ckks(3)
+
+
+# Publication
+
+
+@pytest.fixture(scope="module")
+def publisher():
+    return Ckks(parameters(1, public_queries=3, scale_bits=45), "cpu", 4)
+
+
+def test_published_results_are_flooded_and_counted(publisher):
+    X = publisher.encrypt(x) * 0.5
+    bound = noise.flooded(X.error, 3, DEGREE)
+    deviation = noise.flooding_deviation(X.error, 3, DEGREE)
+    assert bound < 0.1
+    quiet = publisher.decrypt(X)
+    noises = []
+    for _ in range(3):
+        published = publisher.decrypt_public(X)
+        assert np.abs(published - 0.5 * x).max() <= bound
+        noises.append(published - quiet)
+    # A slot's real part has half the variance of the slot.
+    spread = np.std(noises) / (deviation / np.sqrt(2))
+    assert spread == pytest.approx(1, abs=5 / np.sqrt(2 * 3 * SLOTS))
+    assert abs(np.corrcoef(noises[0], noises[1])[0, 1]) < 5 / np.sqrt(SLOTS)
+    with pytest.raises(ArgumentValueError, match="public_queries=3, and 3 results"):
+        publisher.decrypt_public(X)
+
+
+def test_publication_needs_parameters_for_it(holder):
+    with pytest.raises(ArgumentValueError, match="public_queries=0, and 0 results"):
+        holder.decrypt_public(holder.encrypt(x))
+
+
+def test_noise_that_the_level_cannot_hold_is_refused():
+    publisher = Ckks(parameters(1, public_queries=1, scale_bits=45), "cpu", 4)
+    X = publisher.encrypt(x).at_level(0)
+    spoilt = X.replace(error=1.0)
+    with pytest.raises(RangeError, match="decrypt_public: level 0 holds"):
+        publisher.decrypt_public(spoilt)
+    publisher.decrypt_public(X)  # the refused one was not counted

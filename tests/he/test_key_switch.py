@@ -1,0 +1,76 @@
+"""Key switching: digits that make the polynomial again, and pairs that decrypt to the product."""
+
+import numpy as np
+import pytest
+
+from he_gpu.he import key_switch, noise
+from he_gpu.he.keys import SwitchKey
+from he_gpu.he.ladder import Ladder
+from he_gpu.he.randomness import Randomness
+from tests.he.contexts import DEGREE, parameters
+
+LEVELS = (0, 1, 2, 3)
+
+
+@pytest.fixture(scope="module")
+def ladder():
+    return Ladder(parameters(3).chain, "cpu")
+
+
+def uniform(ladder, level, seed=0):
+    ring = ladder.ring(level)
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, np.array(ring.moduli)[:, None], (len(ring.moduli), DEGREE)).astype(
+        np.uint32
+    )
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_digits_cover_the_limbs(ladder, level):
+    digits = ladder.digits(level)
+    covered = [limb for digit in digits for limb in range(digit.part.start, digit.part.stop)]
+    assert covered == list(range(ladder.limbs(level)))
+    assert tuple(digit.own.moduli for digit in digits) == ladder.chain.digits(level)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_digits_are_small_and_keep_their_limbs(ladder, level):
+    values = uniform(ladder, level)
+    extended = ladder.extended(level)
+    result = key_switch.decompose(ladder, level, values)
+    for words, digit in zip(result, ladder.digits(level), strict=True):
+        np.testing.assert_array_equal(words[digit.part], values[digit.part])
+        integers = extended.to_integers(extended.intt(words))
+        assert 2 * abs(integers).max() <= digit.own.modulus + 1
+        own = digit.own.to_integers(digit.own.intt(values[digit.part]))
+        differ = integers != own  # an integer next to half the modulus may take the other sign
+        assert np.all(abs(integers - own)[differ] == digit.own.modulus)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_switched_pair_decrypts_to_the_product(ladder, level):
+    randomness = Randomness(ladder.backend, 8, "test")
+    whole, ring = ladder.whole, ladder.ring(level)
+    old, new = (whole.ntt(ladder.small(whole, randomness.ternary((DEGREE,)))) for _ in range(2))
+    key = SwitchKey.of(ladder, old, new, randomness)
+    values, limbs = uniform(ladder, level), ladder.limbs(level)
+    digits = key_switch.decompose(ladder, level, values)
+    pair = key_switch.finish(ladder, level, key_switch.multiply(ladder, level, digits, key))
+    result = ring.add(pair[0], ring.mul(pair[1], new[:limbs]))
+    error = ring.intt(ring.sub(result, ring.mul(values, old[:limbs])))
+    # In a slot at most key_switching says, so a coefficient no more.
+    bound = noise.key_switching(ladder.chain, level, 1)
+    largest = abs(ring.to_integers(error)).max()
+    assert 0 < largest <= bound
+    assert bound < 2**20
+
+
+def test_hoisted_rotations_equal_single_ones():
+    from tests.he.contexts import context, reals
+
+    holder = context()
+    x = holder.encrypt(reals())
+    steps = [1, 4, 0, 1, -2, 5]
+    together = x.rotations(steps)
+    for k, result in zip(steps, together, strict=True):
+        np.testing.assert_array_equal(result.components, x.rotate(k).components)

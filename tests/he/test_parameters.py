@@ -1,0 +1,185 @@
+"""CkksParams: what is chosen, what is refused and why, and what identifies it."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+
+from he_gpu.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    HeGpuError,
+    InsecureParametersWarning,
+)
+from he_gpu.he import noise
+from he_gpu.he.chain import plans
+from he_gpu.he.parameters import PRECISION_BITS, CkksParams
+from he_gpu.he.security import DEGREES, modulus_bits
+
+DIGEST = "a93d1e5422386fa38dbb22a7711a1a0f9c411e852e93b0241962889c0fae3a62"
+ASKED = [
+    {"depth": 0},
+    {"depth": 1},
+    {"depth": 1, "scale_bits": 30},
+    {"depth": 3},
+    {"depth": 5},
+    {"depth": 8},
+    {"depth": 10, "scale_bits": 50},
+    {"depth": 16},
+    {"depth": 25},
+    {"depth": 30},
+    {"depth": 2, "security": 192},
+    {"depth": 4, "security": 256},
+    {"depth": 2, "scale_bits": 106},
+    {"depth": 2, "public_queries": 1},
+    {"depth": 4, "public_queries": 1000},
+]
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_the_smallest_secure_ring_and_the_fewest_digits(asked):
+    params = CkksParams(**asked)
+    degree, security = params.ring_degree, params.security
+    allowed = modulus_bits(degree, security)
+    assert params.chain.modulus_bits <= allowed
+    assert params.chain.depth == asked["depth"]
+    assert params.precision_bits >= PRECISION_BITS
+    for smaller in DEGREES[: DEGREES.index(degree)]:
+        with pytest.raises(ArgumentValueError):
+            CkksParams(**asked, ring_degree=smaller)
+    bits = params.scale_bits + params.flooding_bits
+    for chain in plans(params.depth, bits, degree):
+        if len(chain.digits(params.depth)) < params.n_digits:
+            assert chain.modulus_bits > allowed
+
+
+def test_what_is_chosen():
+    """The classical cases: as many levels as SEAL's users know, or more."""
+    assert CkksParams(2).ring_degree == 8192
+    assert CkksParams(3).ring_degree == 8192
+    assert CkksParams(8).ring_degree == 16384
+    assert CkksParams(16).ring_degree == 32768
+    assert CkksParams(30).ring_degree == 65536
+
+
+def test_an_explicit_degree_is_respected():
+    params = CkksParams(depth=2, ring_degree=32768)
+    assert params.ring_degree == 32768
+    assert params.n_slots == 16384
+    assert params.n_digits == 1  # there is room
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            {"depth": 5, "ring_degree": 8192},
+            r"depth 5 with scale_bits 40 needs a modulus of at least \d+ bits, special primes "
+            r"included, and ring_degree 8192 allows 218 at security 128; take ring_degree 16384, "
+            r"a smaller depth or a smaller scale_bits",
+        ),
+        ({"depth": 40}, "needs a modulus of at least 1649 bits|too few primes"),
+        ({"depth": 60}, r"ring_degree 65536 allows 1747 at security 128; take a smaller depth"),
+        ({"depth": 3, "security": 256, "ring_degree": 8192}, "allows 118 at security 256"),
+        (
+            {"depth": 3, "ring_degree": 8192, "public_queries": 5},
+            r"scale_bits 40 and \d+ more for flooding needs",
+        ),
+        ({"depth": 2, "scale_bits": 20}, r"scale_bits 20 at ring_degree 4096 leaves .* take scale"),
+        (
+            {"depth": 2, "public_queries": 2**40},
+            r"flooded for 1099511627776 public_queries, -?\d+\.\d bits .* take fewer public_q",
+        ),
+        ({"depth": 2, "security": 127}, r"security must be one of \(128, 192, 256\), got 127"),
+        ({"depth": 2, "security": 0}, "security=0 needs a ring_degree"),
+        ({"depth": 2, "security": 0, "ring_degree": 100}, "power of two from 16 to 65536, got 100"),
+        ({"depth": 2, "ring_degree": 12345}, "ring_degree must be one of .* got 12345"),
+        ({"depth": -1}, r"depth must be in \[0, 64\], got -1"),
+        ({"depth": 65}, r"depth must be in \[0, 64\], got 65"),
+        ({"depth": 1, "scale_bits": 15}, r"scale_bits must be in \[16, 106\], got 15"),
+        ({"depth": 1, "scale_bits": 107}, r"scale_bits must be in \[16, 106\], got 107"),
+        ({"depth": 1, "public_queries": -1}, r"public_queries must be in \[0, 1099511627776\]"),
+    ],
+)
+def test_refused(asked, message):
+    with pytest.raises(ArgumentValueError, match=message) as caught:
+        CkksParams(**asked)
+    assert str(caught.value).startswith("CkksParams: ")
+    assert isinstance(caught.value, HeGpuError)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"depth": 1.0}, {"depth": "3"}, {"depth": True}, {"depth": 1, "scale_bits": 40.5}],
+)
+def test_refused_types(asked):
+    with pytest.raises(ArgumentTypeError, match="must be an integer, got"):
+        CkksParams(**asked)
+
+
+def test_insecure_parameters_warn():
+    with pytest.warns(InsecureParametersWarning, match="security=0 hides nothing") as caught:
+        params = CkksParams(depth=2, ring_degree=64, security=0)
+    assert caught[0].filename == __file__
+    assert params.n_slots == 32
+    assert params.n_digits == 1
+    assert "security=0" in repr(params)
+
+
+def test_immutable_hashable_equal():
+    params = CkksParams(depth=3)
+    with pytest.raises(AttributeError):
+        params.depth = 4
+    assert params == CkksParams(3, 40, 128, 8192)
+    assert hash(params) == hash(CkksParams(np.int64(3)))
+    assert params != CkksParams(2)
+    assert len({params, CkksParams(3), CkksParams(2)}) == 2
+    assert pickle.loads(pickle.dumps(params)) == params
+    assert copy.deepcopy(params).chain == params.chain
+
+
+def test_repr():
+    assert repr(CkksParams(depth=3)) == (
+        "CkksParams(N=8192, levels=3, log2 QP=195, scale=2**40.0, digits=8, security=128)"
+    )
+    assert repr(CkksParams(depth=2, public_queries=9)).endswith("security=128, public_queries=9)")
+
+
+def test_digest():
+    """It is written into files: a change of it makes them unreadable."""
+    assert CkksParams(3).digest.hex() == DIGEST
+    assert CkksParams(3).digest == CkksParams(3, ring_degree=8192).digest
+    digests = {CkksParams(**asked).digest for asked in ASKED}
+    assert len(digests) == len(ASKED)
+    assert all(len(digest) == 32 for digest in digests)
+
+
+def test_largest():
+    params = CkksParams(depth=3)
+    for level in range(4):
+        modulus = math.prod(params.chain.moduli(level))
+        assert math.isclose(params.largest(level), modulus / 2 / params.chain.scales[level])
+    assert params.largest() >= 2**9
+    assert params.largest(1) > 2**40
+
+
+def test_precision_is_that_of_a_fresh_number():
+    params = CkksParams(depth=3)
+    expected = -math.log2(noise.fresh_public(1.0, params.scale, 8192))
+    assert params.precision_bits == expected
+    assert 18 < expected < 22
+
+
+def test_flooding_is_paid_for():
+    """What is published is as precise as scale_bits make what is not, but for float64 itself."""
+    assert CkksParams(2).flooding_bits == 0
+    flooded = CkksParams(2, 30, 128, 16384, 100)
+    assert flooded.flooding_bits == math.ceil(noise.flooding_bits(100, 16384))
+    assert flooded.chain.scales[-1] > 2 ** (29.5 + flooded.flooding_bits)
+    assert flooded.precision_bits >= -math.log2(noise.fresh_public(1.0, 2.0**29.5, 16384)) - 1
+    # Beyond the float64 of encodings more scale would hide nothing better.
+    large = CkksParams(2, 60, public_queries=100)
+    assert large.flooding_bits < math.ceil(noise.flooding_bits(100, large.ring_degree))
+    assert large.precision_bits >= PRECISION_BITS
