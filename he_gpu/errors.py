@@ -9,6 +9,7 @@ The tree::
     |   |-- NotFittedError (AttributeError)  an estimator used before fit
     |   |-- ExhaustedLevelError              a product where a ciphertext has no level left
     |   |-- KeyMismatchError                 ciphertexts or keys that do not belong together
+    |   |-- SavedDataError                   saved bytes that are damaged, or something else
     |   `-- UnknownDeviceError               a device name that means nothing
     |-- ArgumentTypeError (TypeError)        a refused type
     |   `-- SecretAccessError                a secret used where only a revealed value can stand
@@ -62,6 +63,10 @@ class ExhaustedLevelError(ArgumentValueError):
 
 class KeyMismatchError(ArgumentValueError):
     """Ciphertexts or keys of different parameters, secret keys or devices met."""
+
+
+class SavedDataError(ArgumentValueError):
+    """Saved bytes are damaged, cut short, of another version or of another kind."""
 
 
 class UnknownDeviceError(ArgumentValueError):

@@ -316,6 +316,10 @@ def test_counted_cost_equals_the_documented_one(name):
             a, b = stack(*left), stack(*right)
             return cost_of(s, lambda: s.scheme.product("mul", a, b, 0))
 
+        def largest(*shape):
+            words = stack(*shape)
+            return cost_of(s, lambda: s.scheme.largest(words))
+
         part, free = positive_part(3, 4), total()
         table = {
             "relu": (lambda: x.relu(), part),
@@ -331,11 +335,9 @@ def test_counted_cost_equals_the_documented_one(name):
             "where": (lambda: he.where(bits, x, y), product((3, 4), (3, 4))),
             "where numbers": (lambda: he.where(bits, 1, 0.5), free),
             "where public": (lambda: he.where([True, False] * 2, x, y), free),
-            "max": (lambda: x.max(axis=1), total(positive_part(2, 3), positive_part(1, 3))),
-            "min all": (
-                lambda: x.min(),
-                total(*(positive_part(n) for n in (6, 3, 1, 1))),
-            ),
+            "max": (lambda: x.max(axis=1), largest(4, 3)),
+            "max of 2": (lambda: x[:2].max(axis=0), positive_part(1, 4)),
+            "min all": (lambda: x.min(), largest(12)),
             "argmax": (
                 lambda: x.argmax(axis=0),
                 total(
@@ -357,7 +359,7 @@ def test_counted_cost_equals_the_documented_one(name):
             ),
             "pool": (
                 lambda: x.max_pool2d((3, 2)),
-                total(positive_part(1, 3, 2), positive_part(1, 1, 2), positive_part(1, 1, 2)),
+                total(positive_part(1, 3, 2), largest(3, 1, 2)),
             ),
         }  # fmt: skip
         counted = {name: cost_of(s, action) for name, (action, _) in table.items()}

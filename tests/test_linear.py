@@ -233,6 +233,24 @@ def test_masked_matrices_stay_masked_when_transposed():
 # Ranges
 
 
+@pytest.mark.parametrize("bits", [0, 3, 20, 40])
+def test_a_public_factor_of_fewer_bits_gives_those_asked_for(session, bits):
+    """A power of two adds no bits, or takes some; what is asked for does not change."""
+    x = np.array([[1.0, -2.5], [0.25, 3.0]])
+    X = session.share(x)
+    small = session.modulus == 2**32
+    bits = min(bits, 20 if small else 40)
+    for factor in (2.0, 0.5, -8.0, 0.0, 0.75):
+        found = he.einsum("ij,->ij", X, factor, frac_bits=bits)
+        assert found.frac_bits == bits
+        assert np.abs(found.reveal() - x * factor).max() < 2.0**-bits
+    for factor in (2.0, 0.75):
+        with pytest.raises(
+            ValueError, match=r"einsum: frac_bits must be in \[0, (62|30)\), got 99"
+        ):
+            he.einsum("ij,->ij", X, factor, frac_bits=99)
+
+
 def test_sums_of_one_operand_come_before_the_product():
     """Of i,j->j the sum over i may take the whole range, as no product is in it."""
     with open_session("plain-64") as s:

@@ -318,6 +318,37 @@ def test_no_mask_hides_two_openings_where_loops_break_off(masks):
     assert_distinct(masks, 1000)
 
 
+NEW_VALUES = {
+    "sum with itself": lambda x: x + x,
+    "sum": lambda x: x + x.T.reshape(2, 3),
+    "sum with a public number": lambda x: x + 1,
+    "difference": lambda x: 2 - x,
+    "negative": lambda x: -x,
+    "product": lambda x: x * x,
+    "public product": lambda x: x * 2,
+    "real product": lambda x: x * 0.3,
+    "matrix product": lambda x: x @ x.T,
+    "sum along an axis": lambda x: x.sum(0),
+    "sums of the first": lambda x: x.cumsum(0),
+    "zeros": lambda x: x.tril(),
+    "frame": lambda x: x.pad(1),
+    "fraction bits": lambda x: x.with_frac_bits(20),
+    "joined": lambda x: he.concatenate([x, x + 1]),
+    "relu": lambda x: x.relu(),
+    "largest": lambda x: x.max(0),
+    "sorted": lambda x: x.sort(),
+}
+
+
+@pytest.mark.parametrize("name", NEW_VALUES)
+def test_a_new_value_does_not_keep_the_mask(name):
+    """Both opened under one mask would tell their difference."""
+    X = he.Session(device="cpu").share(np.arange(6.0).reshape(2, 3) - 2).masked()
+    assert X.is_masked
+    assert X[::-1].is_masked
+    assert not NEW_VALUES[name](X).is_masked
+
+
 # Keystream
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import Any
+from weakref import ref
 
 from he_gpu.backend.definition.words import Array
 
@@ -25,12 +26,13 @@ class Kept:
         shape: of the words.
     """
 
-    __slots__ = ("_forms", "shape", "words")
+    __slots__ = ("__weakref__", "_forms", "_origin", "shape", "words")
 
     def __init__(self, words: Array):
         self.words = words
         self.shape: tuple[int, ...] = words.shape
         self._forms: dict[Hashable, Any] = {}
+        self._origin: ref[Kept] | None = None
 
     def form(self, name: Hashable, make: Callable[[Array], Any]) -> Any:
         """Return a form of the words, made by ``make(words)`` when it is first asked for."""
@@ -39,7 +41,14 @@ class Kept:
         return self._forms[name]
 
     def transposed(self) -> Kept:
-        """Return the operand with its last two axes swapped, the same object each time."""
+        """Return the operand with its last two axes swapped, the same object each time.
+
+        It does not keep this one alive: together they would wait for the garbage collector, which
+        does not know how much memory they take.
+        """
+        origin = None if self._origin is None else self._origin()
+        if origin is not None:
+            return origin
         kept: Kept = self.form("transposed", lambda words: Kept(words.swapaxes(-1, -2)))
-        kept.form("transposed", lambda _: self)  # and back
+        kept._origin = ref(self)
         return kept

@@ -250,7 +250,8 @@ def _make(device: str) -> Backend:
             "step_shares": partial(steps.step_shares, uniform=cpu.uniform),
             "ntt": ntt_float.ntt,
             "intt": ntt_float.intt,
-        } | {name: getattr(rns_float, name) for name in _RESIDUES}
+            **{name: getattr(rns_float, name) for name in _RESIDUES},
+        }
         return Backend("cpu", np, _DEFINITIONS | fast)
     launcher = emulator.device() if device == "emulator" else cuda.device(device)
     operations = {

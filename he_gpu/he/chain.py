@@ -11,6 +11,7 @@ word-size primes for a level).
 
 from __future__ import annotations
 
+import hashlib
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ _SPARE = 48
 _NEARBY = 100
 """Primes to either side of the wanted size among which base and special primes are."""
 _CLOSE = 0.03
-"""Bits by which a pair of primes may miss its product and count as good as any."""
+"""Bits by which a pair of primes may miss its product and count as good as any, if need be."""
 _STEP = 0.125
 """Bits by which the primes grow while they are too few."""
 
@@ -81,6 +82,15 @@ class Chain(NamedTuple):
     def modulus_bits(self) -> float:
         """Return log2 of the whole modulus, special primes too: what security depends on."""
         return math.log2(math.prod(self.moduli(self.depth) + self.special))
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes that tell chains apart, a SHA-256; it stands in every saved key."""
+        scales = ((scale.numerator, scale.denominator) for scale in self.scales)
+        lists = (self.base, *self.levels, self.special, *scales)
+        lines = [f"he_gpu CKKS chain {self.ring_degree} {self.digit_limbs} {self.depth}"]
+        lines += [" ".join(map(str, numbers)) for numbers in lists]
+        return hashlib.sha256("\n".join(lines).encode()).digest()
 
 
 def limbs_of_level(scale_bits: float) -> int:
@@ -151,8 +161,11 @@ def _ladder(depth: int, scale_bits: float, ring_degree: int) -> Ladder:
     each = limbs_of_level(scale_bits)
     bits = scale_bits / each
     while bits <= WORD_BITS:
-        found = _levels(depth, each, bits, ring_degree)
-        if found is not None:
+        # Where primes are dense the closest pairs do; where they are rare, unequal ones first.
+        for close in (0.0, _CLOSE):
+            found = _levels(depth, each, bits, ring_degree, close)
+            if found is None:
+                continue
             levels, scales = found
             need = 2**INTEGER_BITS * math.ceil(scales[0])
             used = tuple(q for primes in levels for q in primes)
@@ -164,7 +177,7 @@ def _ladder(depth: int, scale_bits: float, ring_degree: int) -> Ladder:
 
 
 def _levels(
-    depth: int, each: int, bits: float, ring_degree: int
+    depth: int, each: int, bits: float, ring_degree: int, close: float
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[Fraction, ...]] | None:
     """Return the primes of each level and all scales, from primes of about so many bits.
 
@@ -180,7 +193,7 @@ def _levels(
     for _ in range(depth):
         if len(pool) < each:
             return None
-        chosen = _closest(logs[pool], each, 2 * math.log2(scale) - each * bits)
+        chosen = _closest(logs[pool], each, 2 * math.log2(scale) - each * bits, close)
         levels.append(tuple(primes_of(ring_degree)[at] for at in sorted(pool[chosen])[::-1]))
         pool = np.delete(pool, chosen)
         exact = scale * scale / math.prod(levels[-1])
@@ -191,12 +204,12 @@ def _levels(
     return tuple(reversed(levels)), tuple(reversed(scales))
 
 
-def _closest(logs: np.ndarray, each: int, target: float) -> list[int]:
+def _closest(logs: np.ndarray, each: int, target: float, close: float) -> list[int]:
     """Return where so many primes of a pool stand whose logarithms' sum is about a number.
 
     One is the closest; of more than two, the first of the pool come with the pair that suits them.
-    Of the pairs within `_CLOSE` the most unequal is taken, as its primes suit the fewest others;
-    where there is none, the closest.
+    Of the pairs that are close enough the most unequal is taken, as its primes suit the fewest
+    others; where there is none, the closest.
     """
     head = list(range(max(0, each - 2)))
     rest = logs[len(head) :]
@@ -205,7 +218,7 @@ def _closest(logs: np.ndarray, each: int, target: float) -> list[int]:
         return [int(np.abs(rest - left).argmin())]
     distances = np.abs(rest[:, None] + rest - left)
     np.fill_diagonal(distances, np.inf)
-    near = distances <= _CLOSE
+    near = distances < close
     ranks = np.where(near, np.minimum(rest[:, None], rest) - 1000, distances)
     pair = np.unravel_index(int(ranks.argmin()), ranks.shape)
     return head + [len(head) + int(at) for at in pair]

@@ -8,6 +8,7 @@ real, a bound on their size and one on their error. What the operators do is in 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,7 +16,8 @@ from typing import Any, NoReturn
 
 from he_gpu.backend import Array
 from he_gpu.errors import SecretAccessError
-from he_gpu.he import arithmetic, noise, rotation
+from he_gpu.he import arithmetic, noise, rotation, storage
+from he_gpu.he.container import write
 from he_gpu.he.keys import EvaluationKeys
 
 
@@ -25,8 +27,7 @@ class Ciphertext:
 
     ``+``, ``-`` and ``*`` take a ciphertext of the same key and length, a number, or a vector of
     numbers of that length. Ciphertexts of different levels are brought to the lower one. A product
-    takes a level, but for one with a Python int, which takes none. What a circuit needs in levels,
-    a level lacks in precision and speed nothing of: the scale of each level is exact.
+    takes a level, but for one with a Python int, which takes none.
 
     Made by `Ckks.encrypt`; no operation changes one.
 
@@ -40,6 +41,27 @@ class Ciphertext:
         error: bound on the error of each slot; see `noise` for how sure it is.
         keys: what computes on it.
         seed: of the second polynomial, where it is that of an encryption with the secret key.
+
+    Example:
+        >>> from he_gpu.he.context import Ckks
+        >>> from he_gpu.he.parameters import CkksParams
+        >>> context = Ckks(CkksParams(depth=2, scale_bits=35), device="cpu")
+        >>> x = context.encrypt([1.0, 2.0, 3.0])
+        >>> y = 3 - x * x * [0.5, 0.25, 0]
+        >>> (x.level, y.level), len(y), y.precision_bits > 10
+        ((2, 0), 3, True)
+        >>> context.decrypt(x.at_level(0) + y).round(3)
+        array([3.5, 4. , 6. ])
+        >>> context.decrypt(x.sum()).round(3), context.decrypt(x.rotate(-1) + 5).round(3)
+        (array([6.]), array([5., 6., 7.]))
+        >>> [context.decrypt(each + 5).round(3).tolist() for each in x.rotations([1, 2])]
+        [[7.0, 8.0, 5.0], [8.0, 5.0, 5.0]]
+        >>> context.decrypt((x * (1 + 1j)).conjugate()).round(3)
+        array([1.-1.j, 2.-2.j, 3.-3.j])
+        >>> y * x
+        Traceback (most recent call last):
+        ...
+        he_gpu.errors.ExhaustedLevelError: Ciphertext.mul: the operand is at level 0, ...
     """
 
     components: Array
@@ -141,6 +163,23 @@ class Ciphertext:
         Cost: a rotation for each doubling up to the vector's length, or up to N / 2 once rotated.
         """
         return rotation.total(self)
+
+    # Files
+
+    def serialize(self) -> bytes:
+        """Return this ciphertext as bytes, for `Ckks.load_ciphertext` of the same key.
+
+        One of `Ckks.encrypt_with_secret_key` is half as large as others.
+        """
+        return storage.of_ciphertext(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what `serialize` returns to a file, whole or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write(path, self.serialize(), private=False)
 
     # What a ciphertext is not
 

@@ -9,6 +9,8 @@ result says about the key).
 from __future__ import annotations
 
 import math
+import os
+import threading
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -21,24 +23,21 @@ from he_gpu.errors import (
     NoSecretKeyError,
     SecretAccessError,
 )
-from he_gpu.he import noise
+from he_gpu.he import noise, storage
 from he_gpu.he.arithmetic import check_fits
 from he_gpu.he.ciphertext import Ciphertext
+from he_gpu.he.container import Source, write
 from he_gpu.he.encoding import decode, encode, limbs_for, reduced
 from he_gpu.he.keys import (
     EvaluationKeys,
-    GaloisKey,
-    GaloisKeys,
     PublicKey,
-    RelinKey,
     SecretKey,
     powers_of_two,
 )
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.parameters import CkksParams
 from he_gpu.he.randomness import Randomness, expand
-
-ENCRYPTION_LABEL = "ckks secret-key encryption"
+from he_gpu.he.storage import ENCRYPTION_LABEL
 
 
 class Ckks:
@@ -60,6 +59,24 @@ class Ckks:
 
     Leaks: of a ciphertext everything but the values: level, length, whether they are real, and a
         bound on their size, which is the power of two above the largest, 1 at least.
+
+    Example:
+        >>> import numpy as np
+        >>> context = Ckks(CkksParams(depth=2, scale_bits=35), device="cpu")
+        >>> context.ring_degree, context.slots, context.depth, context.device
+        (8192, 4096, 2, 'cpu')
+        >>> party = context.public(rotations=[1, 2])  # for whoever computes
+        >>> party.has_secret_key, party.keys is context.keys
+        (False, False)
+        >>> x = party.encrypt([1.0, 2.0, 3.0])
+        >>> y = context.encrypt_with_secret_key([0.5, -1.0, 0.25])
+        >>> result = (x * y).rotate(1) + 1
+        >>> context.decrypt(result).round(3)
+        array([-1.  ,  1.75,  1.  ])
+        >>> party.decrypt(result)
+        Traceback (most recent call last):
+        ...
+        he_gpu.errors.NoSecretKeyError: Ckks.decrypt: this context has no secret key; ...
     """
 
     def __init__(self, params: CkksParams, device: str = "auto", seed: int | None = None):
@@ -68,20 +85,23 @@ class Ckks:
         ladder = Ladder(params.chain, device)
         randomness = Randomness(ladder.backend, seed, "key holder")
         secret = SecretKey(ladder, randomness)
+        public = PublicKey.of(ladder, secret, randomness)
+        keys = EvaluationKeys.of_secret(ladder, public, secret, randomness)
+        self._set(params, keys, secret, randomness, 0, seed)
 
-        def make(power: int) -> GaloisKey:
-            return GaloisKey.of_secret(ladder, secret, power, randomness)
-
-        self.params = params
-        self._secret: SecretKey | None = secret
+    def _set(
+        self,
+        params: CkksParams,
+        keys: EvaluationKeys,
+        secret: SecretKey | None,
+        randomness: Randomness,
+        published: int,
+        seed: int | None = None,
+    ) -> None:
+        self.params, self._keys, self._secret = params, keys, secret
         self._randomness, self._seed, self._shared = randomness, seed, 0
-        self._queries, self._asked = params.public_queries, 0
-        self._keys = EvaluationKeys(
-            ladder,
-            PublicKey.of(ladder, secret, randomness),
-            RelinKey.of_secret(ladder, secret, randomness),
-            GaloisKeys(ladder.ring_degree, {}, make),
-        )
+        self._queries = 0 if secret is None else params.public_queries
+        self._asked, self._lock = published, threading.Lock()
 
     # What it is
 
@@ -130,13 +150,84 @@ class Ckks:
             wanted = powers_of_two(self.ring_degree)
         self._shared += 1
         context = Ckks.__new__(Ckks)
-        context.params = self.params
-        context._secret, context._seed, context._shared = None, self._seed, 0
-        context._queries = context._asked = 0
-        purpose = f"party {self._shared}"
-        context._randomness = Randomness(keys.ladder.backend, self._seed, purpose)
-        context._keys = keys._replace(galois=keys.galois.shared(wanted, conjugation))
+        randomness = Randomness(keys.ladder.backend, self._seed, f"party {self._shared}")
+        shared = keys._replace(galois=keys.galois.shared(wanted, conjugation))
+        context._set(self.params, shared, None, randomness, 0, self._seed)
         return context
+
+    # Files
+
+    def serialize(self, *, secret_key: bool = False) -> bytes:
+        """Return this context as bytes, without the secret key unless that is asked for.
+
+        Args:
+            secret_key: False gives all public keys made so far, for the party that computes (see
+                `public`). True gives the secret key, unencrypted, with the public one and the count
+                of published results as it is now; `load` makes the other keys anew.
+
+        Raises:
+            PermissionError: secret_key, and this context has none.
+
+        Leaks: with secret_key, everything that was or will be encrypted, to whoever reads it.
+        """
+        if not secret_key:
+            return storage.of_public(self.params, self._keys)
+        secret = self._need_secret("serialize")
+        return storage.of_secret(self.params, self._keys, secret, self._asked)
+
+    def save(self, path: str | os.PathLike[str], *, secret_key: bool = False) -> None:
+        """Write what `serialize` returns to a file, whole or not at all.
+
+        Args:
+            path: of the file; one that is there is replaced.
+            secret_key: as for `serialize`. That file is unencrypted, and only its owner may read it
+                (mode 0600).
+
+        Raises:
+            PermissionError: as `serialize`.
+            OSError: it cannot be written.
+        """
+        write(path, self.serialize(secret_key=secret_key), private=secret_key)
+
+    @classmethod
+    def load(cls, source: Source, device: str = "auto") -> Ckks:
+        """Return a saved context: with the secret key where that was saved, else a public one.
+
+        Args:
+            source: the path of a file, or the bytes of `serialize`.
+            device: as for a new context.
+
+        Raises:
+            ValueError: bytes that are no saved context, damaged, of another version of the format
+                or with other primes than this release chooses; a device that means nothing.
+            RuntimeError: a device that this machine lacks.
+            TypeError: neither bytes nor a path.
+            OSError: a file that cannot be read.
+
+        Error: the checksum finds damage, but anybody can make a file; what comes from elsewhere
+            needs a channel that authenticates.
+        """
+        saved = storage.context_of(source, device, "Ckks.load")
+        context = cls.__new__(cls)
+        context._set(*saved)
+        return context
+
+    def load_ciphertext(self, source: Source) -> Ciphertext:
+        """Return a saved ciphertext, on this context's device.
+
+        Args:
+            source: the path of a file, or the bytes of `Ciphertext.serialize`.
+
+        Raises:
+            ValueError: bytes that are no saved ciphertext, damaged, or of another version of the
+                format; a ciphertext of other parameters or another key.
+            TypeError: neither bytes nor a path.
+            OSError: a file that cannot be read.
+
+        Error: its size and error are those that the file states; see `load` on who wrote it.
+        """
+        fields = storage.ciphertext_of(source, self._keys, "Ckks.load_ciphertext")
+        return Ciphertext(**fields)
 
     # Encryption
 
@@ -234,21 +325,27 @@ class Ckks:
                 public_queries, or all of them spent.
 
         Error: `noise.flooded` of `Ciphertext.error`.
-        Leaks: the values; of the error, a distance of `noise.STATISTICAL_BITS`.
+        Leaks: the values; of the error, what `noise.STATISTICAL_BITS` says.
+
+        Example:
+            >>> context = Ckks(CkksParams(depth=1, scale_bits=30, public_queries=10), "cpu")
+            >>> total = (context.encrypt([1.0, 2.0, 3.0]) * 0.5).sum()
+            >>> context.decrypt_public(total).round(1)
+            array([3.])
         """
         secret = self._need_secret("decrypt_public")
         self._check(ciphertext, "decrypt_public")
-        if self._asked >= self._queries:
-            raise ArgumentValueError(
-                f"Ckks.decrypt_public: the parameters have public_queries={self._queries}, and "
-                f"{self._asked} results were published"
-            )
         degree = self.ring_degree
-        published = noise.flooded(ciphertext.error, self._queries, degree)
-        check_fits(
-            self._keys.ladder, ciphertext.level, ciphertext.size, published, "decrypt_public"
-        )
-        self._asked += 1
+        published = noise.flooded(ciphertext.error, max(1, self._queries), degree)
+        ladder, level = self._keys.ladder, ciphertext.level
+        with self._lock:
+            if self._asked >= self._queries:
+                raise ArgumentValueError(
+                    f"Ckks.decrypt_public: the parameters have public_queries={self._queries}, "
+                    f"and {self._asked} results were published"
+                )
+            check_fits(ladder, level, ciphertext.size, published, "decrypt_public")
+            self._asked += 1
         deviation = noise.flooding_deviation(ciphertext.error, self._queries, degree)
         return self._decoded(ciphertext, secret, deviation / math.sqrt(degree))
 

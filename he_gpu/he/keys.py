@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
+import numpy as np
+
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentValueError, KeyMismatchError, SecretAccessError
 from he_gpu.he.embedding import rotation_exponent
@@ -38,9 +40,24 @@ class SecretKey:
     """
 
     def __init__(self, ladder: Ladder, randomness: Randomness):
+        self._set(ladder, randomness.ternary((ladder.ring_degree,)))
+
+    @classmethod
+    def of_ternary(cls, ladder: Ladder, digits: Array) -> SecretKey:
+        """Return the key of a polynomial (N,) of -1, 0 and 1, as `ternary` gave it."""
+        key = cls.__new__(cls)
+        key._set(ladder, digits.astype(np.int64))
+        return key
+
+    def _set(self, ladder: Ladder, digits: Array) -> None:
         ring = ladder.whole
-        digits = randomness.ternary((ladder.ring_degree,))
-        self._values = ring.ntt(ladder.small(ring, digits))
+        self._ladder, self._values = ladder, ring.ntt(ladder.small(ring, digits))
+
+    def ternary(self) -> Array:
+        """Return the polynomial's coefficients, (N,) int8 on the host: the secret itself."""
+        ring = self._ladder.whole.over(self._ladder.whole.moduli[:1])
+        words = ring.backend.to_numpy(ring.intt(self._values[:1]))[0]
+        return np.where(words > 1, -1, words.astype(np.int64)).astype(np.int8)
 
     def values(self, limbs: int | None = None) -> Array:
         """Return its values modulo the first primes of the chain, or modulo all of them."""
@@ -48,7 +65,7 @@ class SecretKey:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise SecretAccessError(
-            "SecretKey: cannot be pickled or copied; save() writes it to a file that is named so"
+            "SecretKey: cannot be pickled or copied; Ckks.save(path, secret_key=True) saves it"
         )
 
     def __repr__(self) -> str:
@@ -276,6 +293,10 @@ class GaloisKeys:
         """The automorphisms that have a key by now."""
         return tuple(sorted(self._keys))
 
+    def key(self, power: int) -> GaloisKey:
+        """Return the key of an automorphism that has one."""
+        return self._keys[power]
+
     def _get(self, power: int, what: str, wanted: str) -> GaloisKey:
         with self._lock:
             key = self._keys.get(power)
@@ -309,6 +330,18 @@ class EvaluationKeys(NamedTuple):
     public: PublicKey
     relin: RelinKey
     galois: GaloisKeys
+
+    @classmethod
+    def of_secret(
+        cls, ladder: Ladder, public: PublicKey, secret: SecretKey, randomness: Randomness
+    ) -> EvaluationKeys:
+        """Make the keys of a secret one's holder, and those of rotations when they are needed."""
+
+        def make(power: int) -> GaloisKey:
+            return GaloisKey.of_secret(ladder, secret, power, randomness)
+
+        relin = RelinKey.of_secret(ladder, secret, randomness)
+        return cls(ladder, public, relin, GaloisKeys(ladder.ring_degree, {}, make))
 
     def check_same(self, other: EvaluationKeys, function: str) -> None:
         """Refuse keys that do not belong to the same secret key, parameters and device.

@@ -97,8 +97,14 @@ def fresh_public(
 ) -> float:
     """Return a bound for an encryption with the public key, its encoding included.
 
-    The error is e v + e_1 s + e_0 with binomial e and ternary v and s. An encryption of zero that
-    also has a limb of a further prime is divided by it, which leaves little but the rounding.
+    Args:
+        largest: bound on the slots' sizes.
+        scale: of the encoding.
+        ring_degree: N.
+        prime: of a further limb that the encryption of zero has and is divided by; 1 for none.
+
+    The error is e v + e_1 s + e_0 with binomial e and ternary v and s, over the prime, and then
+    that of the division.
     """
     pair = sup_product(TERNARY_VARIANCE, ERROR_VARIANCE, 2, ring_degree)
     noise = (pair + sup(ERROR_VARIANCE, ring_degree)) / prime / float(scale)

@@ -6,7 +6,6 @@ device. What is insecure or cannot hold the precision is refused, with the reaso
 
 from __future__ import annotations
 
-import hashlib
 import math
 import warnings
 from dataclasses import dataclass, field
@@ -42,7 +41,7 @@ class CkksParams:
     Args:
         depth: products one after another that a ciphertext can take, plaintext ones included.
         scale_bits: of the numbers' scale, in [16, 106]. Fresh numbers are right to some
-            scale_bits - log2(N) - 7 bits after the point at least, and to about 4 more in an
+            scale_bits - log2(N) - 3 bits after the point at least, and to about 4 more in an
             average slot.
         security: 128, 192 or 256 bits, by the tables of the standard; 0 hides nothing, needs a
             ring_degree and warns: for tests alone.
@@ -131,11 +130,7 @@ class CkksParams:
 
         Parameters of one chain, such as those with ring_degree left out and written out, agree.
         """
-        chain = self.chain
-        lists = (chain.base, *chain.levels, chain.special, *(_pair(s) for s in chain.scales))
-        lines = [f"he_gpu CKKS chain {chain.ring_degree} {chain.digit_limbs} {chain.depth}"]
-        lines += [" ".join(map(str, numbers)) for numbers in lists]
-        return hashlib.sha256("\n".join(lines).encode()).digest()
+        return self.chain.digest
 
     def __repr__(self) -> str:
         queries = f", public_queries={self.public_queries}" if self.public_queries else ""
@@ -251,21 +246,17 @@ def _flooding_bits(scale_bits: int, queries: int, degree: int) -> int:
     if queries == 0:
         return 0
     needed = math.ceil(noise.flooding_bits(queries, degree))
-    finest = math.ceil(math.log2(noise.fresh_public(0.0, 1, degree) / noise.transform(1.0, degree)))
-    return max(0, min(needed, finest + 1 - scale_bits))
+    finest = noise.fresh_public(0.0, 1, degree, 2**20) / noise.transform(1.0, degree)
+    return max(0, min(needed, math.ceil(math.log2(finest)) + 1 - scale_bits))
 
 
 def _precision(chain: Chain, queries: int) -> float:
     """Return the bits after the point that are left of a fresh number, published or not."""
     degree = chain.ring_degree
-    error = noise.fresh_public(1.0, chain.scales[-1], degree)
+    error = noise.fresh_public(1.0, chain.scales[-1], degree, chain.special[-1])
     if queries:
         error = noise.flooded(error, queries, degree)
     return noise.precision_bits(error)
-
-
-def _pair(scale: Fraction) -> tuple[int, int]:
-    return scale.numerator, scale.denominator
 
 
 def _unknown_degree(degree: int) -> ArgumentValueError:

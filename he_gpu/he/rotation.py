@@ -28,19 +28,18 @@ def rotate(a: Ciphertext, steps: int) -> Ciphertext:
 
 def rotate_many(a: Ciphertext, steps: Iterable[int]) -> list[Ciphertext]:
     """Return several rotations of one ciphertext, whose digits are cut once."""
-    wanted = [_steps(each) for each in steps]
     slots, galois = a.keys.ladder.ring_degree // 2, a.keys.galois
-    digits: Array | None = None
-    results = []
-    for path in map(galois.path, wanted):
-        keys = [galois.of_rotation(each) for each in path]
+    paths = [galois.path(_steps(each)) for each in steps]
+    keys = {step: galois.of_rotation(step) for path in paths for step in path}
+    if not keys:
+        return [a for _ in paths]
+    digits, results = _digits(a), []
+    for path in paths:
         result = a
-        for at, (each, key) in enumerate(zip(path, keys, strict=True)):
-            if at == 0 and digits is None:
-                digits = _digits(a)
-            cut = digits if at == 0 and digits is not None else _digits(result)
-            power = rotation_exponent(each, 2 * slots)
-            result = _switched(result, cut, key, power).replace(span=slots)
+        for step in path:
+            cut = digits if result is a else _digits(result)
+            power = rotation_exponent(step, 2 * slots)
+            result = _switched(result, cut, keys[step], power).replace(span=slots)
         results.append(result)
     return results
 

@@ -146,10 +146,12 @@ class LeastSquares(Regressor):
             coef = solve(products, d, moments.n, alpha)
             bits = coef.frac_bits
             intercept = mean[d:] - mean[:d].matmul(coef, frac_bits=bits)
-            intercept = intercept + (rest[d:] - rest[:d].matmul(coef, frac_bits=bits))
+            # The rest is below 2**-f and has f + 14 bits: with 16 more, products of any range fit.
+            coarse = coef.with_frac_bits(min(bits, 16))
+            intercept = intercept + (rest[d:] - rest[:d].matmul(coarse, frac_bits=bits))
             intercept = intercept.with_frac_bits(bits)
         else:
-            coef = solve(moments.products, d, moments.n, alpha)
+            coef = solve(moments.products, d, moments.n, alpha, exact=True)
             intercept = session.share(np.zeros(y.shape[1]))
         self.moments_ = moments
         self.coef_ = coef.reshape(-1) if vector else coef.T
@@ -160,13 +162,16 @@ class LeastSquares(Regressor):
         super()._open()
         if "moments_" not in vars(self):
             return
-        d, coef = self.n_features_in_, np.atleast_2d(self.coef_)
+        n, d, coef = self.moments_.n, self.n_features_in_, np.atleast_2d(self.coef_)
         mean, products = self.moments_.about()
         left = products[:d, :d] + self._penalty("fit") * np.eye(d)
-        # |y - X w|**2 + alpha |w|**2 - |y|**2: no solution is worse than coefficients of 0.
-        loss = ((coef @ left - 2 * products[d:, :d]) * coef).sum(axis=1)
-        slack = 0.01 * np.diagonal(products)[d:] + 2.0**-44 * d * np.trace(left)
-        if (loss > slack).any():
+        # Words that wrapped leave much of the normal equations, in columns scaled to norms of 1.
+        used = coef.any(axis=0)
+        rest = (coef @ left - products[d:, :d])[:, used] / np.sqrt(np.diagonal(left)[used])
+        # Roundings of coefficients, and targets that are constant but for the last place.
+        slack = 2.0**-44 * d * np.trace(left) + 2.0 ** (-2 * self.moments_.frac_bits) * (n + 16)
+        slack = slack + np.diagonal(products)[d:] / 16
+        if ((rest**2).sum(axis=1) > slack).any() or np.abs(coef).max() >= 2.0**26:
             raise RangeError(
                 "fit: coefficients must stay below 2**26; scale columns of X to more alike "
                 "deviations, or y down"
@@ -224,19 +229,20 @@ class LinearRegression(LeastSquares):
         after `partial_fit` from the first batch's, without intercept from 0; |mean| < 2**(38 - f) =
         2**22 and |sum| < 2**(62 - f). Plaintext beyond raises.
         Coefficients below 2**26; predictions, and sums of coefficients times means or inputs, below
-        2**(38 - f) = 2**22. A fit without a session raises beyond 2**26 and has no bound for the
-        rest. Shares cannot see what is beyond; protocol="plain" raises.
+        2**(38 - f) = 2**22. A fit without a session has no bound for the latter, and raises where
+        coefficients beyond 2**26 show. Shares cannot see what is beyond; protocol="plain" raises.
     Error: data count as they are shared, rounded to 2**-f. Predictions for the n rows fitted differ
         from those of exact least squares, as root mean square over y's deviation, by 2**-17 d +
         2**-34 d / e for d features, where e is the least eigenvalue of the correlations of X, give
         or take a factor of 5, and above 2**-20; further by the rounding of each coefficient, to a
         unit of 2**-24 and 2**(-f - 5) / sqrt(n) over the deviation of its column; and by a few
         units of 2**-24, and of 2**-30 for each unit of the coefficients where they stay secret.
-        Columns with a small sum of squared distances s, as of deviations near 2**-f, add 2**(-2 f)
-        d / (e s). What belongs to eigenvalues below 2**-20 or that fades: of equally good solutions,
-        as there are for repeated columns or fewer rows than features, it is the one of the least
-        sum of squares of coefficients times about the norms of their columns, where scikit-learn
-        leaves the norms out. Constant columns get 0, as do all of a deviation below a unit, 2**-f.
+        With an intercept the least sum of squared distances s of a column, where it is small, adds
+        2**(2 - 2 f) d / (e s). What belongs to eigenvalues below 2**-20 or that fades: of equally
+        good solutions, as there are for repeated columns or fewer rows than features, it is the one
+        of the least sum of squares of coefficients times about the norms of their columns, where
+        scikit-learn leaves the norms out. Constant columns get 0, as do all of a deviation below a
+        unit, 2**-f.
     Cost: one product of (d + t, n) by (n, d + t) for t targets, whose operand is opened once; some
         40 products of (d + t)**2 words or fewer. For d = 30 that takes 114 rounds with "additive",
         and 127 with "replicated".

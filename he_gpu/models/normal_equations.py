@@ -37,7 +37,9 @@ _NOISE = 16
 """Words of a sum of squares that roundings alone may make."""
 
 
-def solve(products: SecretTensor, n_features: int, n: int, alpha: float) -> SecretTensor:
+def solve(
+    products: SecretTensor, n_features: int, n: int, alpha: float, exact: bool = False
+) -> SecretTensor:
     """Return coefficients w of least |X w - y|**2 + alpha |w|**2.
 
     Args:
@@ -46,6 +48,7 @@ def solve(products: SecretTensor, n_features: int, n: int, alpha: float) -> Secr
         n: rows; a column whose sum of squares is below n units of a product's last place, or 16, is
             constant as far as the encoding tells, and gets coefficients 0.
         alpha: rounded to the fraction bits of the products.
+        exact: whether the products have no roundings, so that no eigenvalue is below 0.
 
     Returns:
         Coefficients (d, t), with the fraction bits of parameters, 24 by default.
@@ -59,8 +62,9 @@ def solve(products: SecretTensor, n_features: int, n: int, alpha: float) -> Secr
         about the norms of the columns. Coefficients are rounded by a unit, 2**-24 by default, and
         by 2**(-f - 5) over the norm of their column.
     Cost: the scheme's `steps` for 2 (d + t) words and some 30 thresholds; three elementwise
-        products; `spd_inverse` of (d, d); 11 products of (d, d) by (d, t); two elementwise products
-        and four truncations of (d, t).
+        products, and where not exact a product of d words and a truncation; `spd_inverse` of
+        (d, d); 11 products of (d, d) by (d, t); two elementwise products and four truncations of
+        (d, t).
     Leaks: nothing.
     """
     session, bits = products.session, products.frac_bits
@@ -71,11 +75,12 @@ def solve(products: SecretTensor, n_features: int, n: int, alpha: float) -> Secr
     whole = multiplied("solve", rows, scales.up, bits)
     words = session.scheme.truncate(whole._stack, _TOP - _MATRIX_BITS)
     scaled = SecretTensor(session, words, _MATRIX_BITS)
-    units = multiplied("solve", scales.up[:d], scales.up[:d], 0)
-    noise = SecretTensor(
-        session, session.scheme.truncate(units._stack, _TOP - _MATRIX_BITS), _MATRIX_BITS
-    )
-    w = _solution(scaled[:d, :d], scaled[:d, d:], noise * np.sqrt(d))
+    noise: SecretTensor | float = 0.0
+    if not exact:
+        units = multiplied("solve", scales.up[:d], scales.up[:d], 0)
+        words = session.scheme.truncate(units._stack, _TOP - _MATRIX_BITS)
+        noise = SecretTensor(session, words, _MATRIX_BITS) * (4 * np.sqrt(d))
+    w = _solution(scaled[:d, :d], scaled[:d, d:], noise)
     # w belongs to columns times their scales; first undo the target's, a quotient of 2**30.
     w = w.with_frac_bits(_PRODUCT_BITS - _POWERS - _LARGEST_WEIGHT)
     raised = multiplied("solve", w, scales.down[d:], w.frac_bits)
@@ -84,7 +89,7 @@ def solve(products: SecretTensor, n_features: int, n: int, alpha: float) -> Secr
     return found.with_frac_bits(weight_bits(session))
 
 
-def _solution(R: SecretTensor, b: SecretTensor, noise: SecretTensor) -> SecretTensor:
+def _solution(R: SecretTensor, b: SecretTensor, noise: SecretTensor | float) -> SecretTensor:
     """Return w with R w = b: w <- w + P (b - R w), for P the inverse of R + SHIFT + noise.
 
     R has a trace of at most d, so no eigenvalue beyond. The last w is truncated to 20 bits later,
@@ -95,10 +100,11 @@ def _solution(R: SecretTensor, b: SecretTensor, noise: SecretTensor) -> SecretTe
         R: (d, d).
         b: (d, t).
         noise: (d,), what roundings of products about the mean may take off eigenvalues, below 0
-            too: a unit for each, in the norm some d**0.5. No more than d**0.5 / 16.
+            too, several times over, so that steps do not diverge: a unit for each is some 0.7
+            d**0.5 in the norm, against 4 d**0.5. At most d**0.5 / 4; 0 for none.
     """
     d = R.shape[0]
-    high = d + SHIFT + d**0.5 / 16
+    high = d + SHIFT + d**0.5 / 4
     P = spd_inverse(R + noise * np.eye(d) + SHIFT * np.eye(d), SHIFT, high).masked()
     R = R.masked()
     bits = min(_MATRIX_BITS, _PRODUCT_BITS - _LARGEST_WEIGHT - P.frac_bits)

@@ -82,7 +82,7 @@ class Objective(Loss):
 
     def _penalty(self) -> float:
         """Return a penalty of weights whose mean square is 2 and of batches of one sample."""
-        return self.alpha * sum(weight.value.size for weight in self._weights)
+        return float(self.alpha * sum(weight.value.size for weight in self._weights))
 
     def _of(self, x: Variable, y: Value) -> Variable:
         n = x.shape[0]

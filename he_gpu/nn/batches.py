@@ -52,7 +52,6 @@ class Batches:
                 f"{function}: {names[1]} must have as many rows as {names[0]}, {self.n_rows}, got "
                 f"{self.y.shape[0]}"
             )
-        self._all: Variable | None = None
 
     def split(self, size: int, generator: np.random.Generator | None = None) -> list[Rows]:
         """Return the rows of batches of a size, the last one smaller where n is no multiple.
@@ -71,11 +70,9 @@ class Batches:
 
     def take(self, rows: Rows) -> tuple[Variable, Value]:
         """Return some rows of inputs and targets. Cost: none."""
-        if rows is not None:
-            return Variable(self.X[rows]), self.y[rows]
-        if self._all is None:
-            self._all = Variable(self.X)
-        return self._all, self.y
+        if rows is None:
+            return Variable(self.X), self.y
+        return Variable(self.X[rows]), self.y[rows]
 
     def mask(self) -> None:
         """Mask secret inputs once, for all products of any rows of them.
@@ -83,7 +80,6 @@ class Batches:
         Cost: that of `SecretTensor.masked`.
         """
         self.X = masked(self.X)
-        self._all = None
 
 
 def _data(given: Any, function: str, name: str) -> Value:

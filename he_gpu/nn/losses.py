@@ -141,7 +141,8 @@ class L1Loss(Loss):
     Args:
         reduction: see `Loss`.
 
-    Range: the mean below 2**22 by default, 2**8 modulo 2**32.
+    Range: the mean below 2**22 by default, 2**8 modulo 2**32; the sum of results of layers below
+        2**38, modulo 2**32 2**18.
     Error: of the sum none.
     Cost: that of `SecretTensor.abs`; the gradient that of `SecretTensor.sign`.
     Leaks: nothing.

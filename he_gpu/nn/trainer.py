@@ -73,8 +73,8 @@ class Trainer:
             the fit. Methods `on_fit_start` and `on_fit_end` of theirs, where there are any, are
             called with the trainer too, the latter unless an error ends the fit.
         max_growth: a revealed loss above this many times the first one ever revealed, below 0 or
-            beyond the range of a loss ends the fit, and so does a first cross entropy above 100
-            times that of scores that are all 0; at least 1. None: no loss does.
+            beyond the range of a loss (`Loss.limit`) ends the fit, and so does a first cross
+            entropy above 100 times that of scores that are all 0; at least 1. None: no loss does.
         progress: whether to draw a bar on stderr, with the time left; None where it is a terminal.
 
     Attributes:
@@ -179,8 +179,8 @@ class Trainer:
             RuntimeError: a closed session.
             ArithmeticError: a revealed loss that no converging training has (see max_growth), with
                 `loss_curve` and `loss_steps`; public numbers that overflow. A session's overflow
-                makes a loss random: one that looks possible in the first epoch (half of those of
-                `MSELoss`, more of `L1Loss`) can only be found by the next. With log_every=0 nobody
+                makes a loss random: one that looks possible in the first epoch (up to half of
+                those of `MSELoss`) can only be found by a later one. With log_every=0 nobody
                 looks.
 
         After an error, model and optimiser are as the last step left them; `loss_curve_` has what
@@ -237,8 +237,8 @@ class Trainer:
         if logged:
             n = 1 if is_mean(self.loss) else int(np.prod(data.y.shape))
             rate = self.optimizer.lr
-            known = whole.of_zero(), whole.limit(session)
-            self._losses.add(epoch, loss_of_all, session, rate, n, *known)
+            bounds = whole.of_zero(), whole.limit(session)
+            self._losses.add(epoch, loss_of_all, session, rate, n, *bounds)
 
     def _step(self, x: Variable, target: Value) -> tuple[Variable, Variable]:
         """Change the parameters once; return the loss, not yet computed, and the prediction."""

@@ -188,17 +188,23 @@ def test_secret_key_encryption(parties):
     assert_bounds(noise.fresh_secret(1, scale, N), measured)
 
 
-def test_public_key_encryption(parties):
+@pytest.mark.parametrize("further", [False, True])
+def test_public_key_encryption(parties, further):
+    """Further: the encryption of zero has another limb and is divided by its prime."""
     scale, slots = CHAIN.scales[-1], np.random.default_rng(2).uniform(-1, 1, N // 2)
-    ring, measured = parties.ring(3), []
+    low, prime, measured = parties.ring(3), CHAIN.special[-1] if further else 1, []
+    ring = low.over((*low.moduli, prime)) if further else low
+    a = parties.uniform(ring)
     for _ in range(TRIALS):
-        key = parties.encrypt(3, ring.asarray([0] * N))
+        b = parties.values(ring, error(parties.prg, (N,)))
+        key = np.stack([ring.sub(b, ring.mul(a, parties.values(ring, parties.s))), a])
         v = parties.values(ring, ternary(parties.prg, (N,)))
         errors = parties.values(ring, error(parties.prg, (2, N)))
         pair = ring.add(ring.mul(key, v), errors)
-        pair[0] = ring.add(pair[0], ring.ntt(encode(slots, scale, ring)))
+        pair = ring.mod_down(pair, 1, values=True) if further else pair
+        pair[0] = low.add(pair[0], low.ntt(encode(slots, scale, low)))
         measured.append(largest(slots_of(parties.phase(3, pair), scale) - slots))
-    assert_bounds(noise.fresh_public(1, scale, N), measured)
+    assert_bounds(noise.fresh_public(1, scale, N, prime), measured)
 
 
 @pytest.mark.parametrize("count", [2, 4])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from he_gpu.backend import get_backend
-from he_gpu.he.sampling import ERROR_BOUND, ERROR_VARIANCE, TERNARY_VARIANCE, error, ternary
+from he_gpu.he.sampling import ERROR_BOUND, ERROR_VARIANCE, TERNARY_VARIANCE, error, normal, ternary
 from he_gpu.ring import Prg
 
 N = 2**18
@@ -67,3 +67,15 @@ def test_calls_and_keys_differ(draw):
     # Neighbours are independent: of 1000 products the mean is within 6 deviations of zero.
     variance = TERNARY_VARIANCE if draw is ternary else ERROR_VARIANCE
     assert abs((first * second).mean()) < 6 * variance / math.sqrt(1000)
+
+
+def test_normal_numbers():
+    sample = normal(prg(), (4, N // 4))
+    assert sample.shape == (4, N // 4)
+    assert sample.dtype == np.float64
+    assert np.abs(sample).max() < 9
+    ordered = np.sort(sample.ravel())
+    expected = np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in ordered.tolist()])
+    # Kolmogorov's distance, which exceeds 2.7 / sqrt(n) with probability 2 exp(-2 2.7^2) < 1e-6.
+    assert np.abs(expected - (np.arange(N) + 0.5) / N).max() < 2.7 / math.sqrt(N)
+    assert not np.array_equal(sample, normal(prg(8), (4, N // 4)))

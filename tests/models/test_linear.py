@@ -223,6 +223,44 @@ def test_fewer_rows_than_features(session, n):
         assert np.linalg.norm(own.coef_) < 1.001 * ratio * least
 
 
+def test_public_fits_serve_any_means_of_the_range():
+    # The intercept is 5e4 times the mean, 2^38: no product of them fits the words of a share.
+    rng = np.random.default_rng(7)
+    X = rounded(rng.normal(size=(40, 2)) * 0.01 + 2.0**21)
+    y = rounded((X - X.mean(0)) @ [5e4, -3e4])
+    model = he.LinearRegression().fit(X[:30], y[:30]).partial_fit(X[30:], y[30:])
+    exact = SklearnLinear().fit(X - X.mean(0), y)
+    found = (X - X.mean(0)) @ model.coef_ + (X.mean(0) @ model.coef_ + model.intercept_)
+    assert rms(found - exact.predict(X - X.mean(0))) < bound(X - X.mean(0), y)
+    assert model.score(X, y) > 0.999
+    X = rng.normal(size=(10, 2))
+    assert he.LinearRegression(fit_intercept=False).fit(X + 7, X[:, 0]).intercept_ == 0.0
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_public_fits_tell_coefficients_beyond_the_range(fit_intercept):
+    X = np.array([[-1.0], [0.0], [1.0]])
+    y = X[:, 0] * 20000
+    model = he.LinearRegression(fit_intercept=fit_intercept).fit(X, y)
+    before = dict(vars(model))
+    with pytest.raises(RangeError, match=r"coefficients must stay below 2\*\*26"):
+        model.fit(X * 2.0**-14, y)
+    assert vars(model) == before
+
+
+@pytest.mark.parametrize("n", [2, 5, 17])
+def test_tiny_columns_that_depend_on_each_other(session, n):
+    # Sums of squares of some n 2^10 units: roundings of products about the mean take eigenvalues
+    # of 0 to -1e-4, where an inverse for eigenvalues from 2^-20 on would run away.
+    X = rounded(np.random.default_rng(n).normal(size=(n, 30)) * 2.0**-11)
+    y = rounded(np.random.default_rng(n).normal(size=n))
+    own = he.LinearRegression().fit(X, y).reveal()
+    # n eigenvalues are of some 30 / n; roundings of d^0.5 / (n 2^10) change the solution by as much
+    # beside them, and the mean's, 3 units of 2^-30, by as many of the coefficients.
+    room = 2.0**-10 / np.sqrt(30) * 5 * y.std() + 3 * 2.0**-30 * np.abs(own.coef_).sum()
+    assert rms(X @ own.coef_ + own.intercept_ - y) < room
+
+
 def test_nearly_dependent_columns_fade():
     t = np.linspace(0, 1, 60)
     X, y = np.vander(t, 8)[:, :-1], np.sin(5 * t)

@@ -430,8 +430,29 @@ def test_a_run_that_diverges_says_so_and_changes_nothing(session_name):
 def test_a_solver_may_not_change_between_epochs():
     model = make("classes", max_iter=1)
     model.partial_fit(X, TARGETS["classes"], [0, 1, 2]).set_params(solver="adam")
-    with pytest.raises(ValueError, match="partial_fit: solver must be that of the .* got 'adam'"):
+    with pytest.raises(ValueError, match=r"partial_fit: solver must be that of the .* got 'adam'"):
         model.partial_fit(X, TARGETS["classes"])
+
+
+def test_epochs_between_two_losses_count_for_the_patience():
+    settings = {"tol": 1e9, "n_iter_no_change": 3, "log_every": 2, "max_iter": 20}
+    model = make("classes", **settings).fit(X, TARGETS["classes"])
+    assert (model.n_iter_, model.loss_epochs_) == (5, [0, 2, 4])
+
+
+def test_an_epoch_that_fails_draws_no_order(monkeypatch):
+    model = make("classes").partial_fit(X, TARGETS["classes"], [0, 1, 2])
+    before = model._random.get_state()[1:3]
+
+    def failing(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("he_gpu.models.perceptron.Trainer.fit", failing)
+    with pytest.raises(KeyboardInterrupt):
+        model.partial_fit(X, TARGETS["classes"])
+    after = model._random.get_state()[1:3]
+    np.testing.assert_array_equal(after[0], before[0])
+    assert after[1] == before[1]
 
 
 def test_settings_beyond_any_use_are_taken():

@@ -158,11 +158,13 @@ def test_means_over_many_samples_leave_no_range(session, kind):
 @pytest.mark.parametrize("size", [1000, 5001, 65536])
 @pytest.mark.parametrize("fine", [False, True], ids=["data", "result of a layer"])
 def test_large_residuals_of_many_samples_leave_no_range(session, fine, size):
-    """The range is that of the mean; the word would not hold the sum with all its bits."""
+    """The range is that of the mean; the word would not hold the squares with all their bits."""
     small = session.modulus == 2**32
     z = np.resize([3.0, -15.0, 12.0] if small else [100.0, -1900.0, 2000.0], size)
     bits = (12 if small else 24) if fine else session.frac_bits
     for loss, most in ((nn.MSELoss(), 2), (nn.L1Loss(), 1)):
+        if most == 1 and small and size > 1000:
+            continue  # the sum of absolute values keeps its bits
         values = z if most == 2 else z * (8 if small else 1000)
         shared = secret_constant(session, values, bits) if fine else session.share(values)
         found = float(loss(shared, session.share(np.zeros(size))).reveal())

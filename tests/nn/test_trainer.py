@@ -61,12 +61,14 @@ class Seen(nn.Module):
     def __init__(self):
         super().__init__()
         self.inner = nn.Linear(1, 1, random_state=0)
-        self.rows, self.modes = [], []
+        self.rows, self.modes, self.recorded = [], [], []
 
     def forward(self, x):
         self.rows.append(x.value[:, 0].astype(int).tolist())
         self.modes.append(self.training)
-        return self.inner(x * 0.01)
+        found = self.inner(x * 0.01)
+        self.recorded.append(found.requires_grad)
+        return found
 
 
 def numbered(n=22):
@@ -233,6 +235,16 @@ def test_losses_of_many_predictions_are_computed_in_parts(name, reduction, monke
     )
 
 
+def test_a_mean_over_many_parts_is_no_larger_than_over_one(monkeypatch):
+    """Parts of equal sizes weigh 1 each: times the number of rows they would leave the word."""
+    monkeypatch.setattr(loss_curve, "LOSS_SIZE", 1024)
+    with he.Session(modulus=2**32, frac_bits=10, seed=1) as s:
+        whole = EpochLoss(nn.MSELoss())
+        for _ in range(8):
+            whole.add(s.share(np.full((1024, 1), 14.0)), s.share(np.zeros((1024, 1))))
+        assert abs(whole.reveal() - 196) < 0.1
+
+
 def test_a_kernel_device_trains_too():
     with open_session("emulator-additive-64") as s:
         loop = trained(linear().share(s), s.share(X[:6]), s.share(Y[:6]), batch_size=4, epochs=2)
@@ -289,8 +301,10 @@ def test_parameters_that_the_optimiser_leaves_out_stay():
     model = network()
     before = model.state_dict()
     optimiser = nn.SGD(list(model.parameters())[2:], lr=0.5)
-    nn.Trainer(model, nn.CrossEntropyLoss(), optimiser).fit(X, CLASSES, epochs=2)
+    nn.Trainer(model, nn.CrossEntropyLoss(), optimiser, batch_size=11).fit(X, CLASSES, epochs=2)
     after = model.state_dict()
+    kept = next(model.parameters()).gradient
+    assert kept.factor == 1.0 / 11  # of the last step, not of all
     assert [(after[name] == before[name]).all() for name in after] == [True, True, False, False]
 
 
@@ -312,7 +326,7 @@ def test_metrics_see_predictions_in_evaluation_mode_and_nothing_is_recorded():
         callbacks=[lambda _: seen.append(model.training)],
     )  # fmt: skip
     assert seen == [((22, 1), (22, 1)), True] * 2
-    assert model.modes == [True, True, True, False] * 2
+    assert model.modes == model.recorded == [True, True, True, False] * 2
     assert model.training
     assert not model.frozen.training
     model.eval()
@@ -606,7 +620,7 @@ def test_max_growth_is_a_choice():
 
 
 @pytest.mark.parametrize("name", [None, *HOSTED])
-@pytest.mark.parametrize("kind", ["mse", "bce", "cross-entropy"])
+@pytest.mark.parametrize("kind", ["mse", "bce", "bce of a sum", "cross-entropy"])
 def test_rounding_is_no_divergence(name, kind):
     """A loss of 0 is off by rounding, and so are those after it."""
     if name is None:
@@ -621,6 +635,8 @@ def test_rounding_is_no_divergence(name, kind):
         exact["bias"], loss = np.array([1.0, 0.0]), nn.MSELoss()
     elif kind == "cross-entropy":
         loss = nn.CrossEntropyLoss()
+    elif kind == "bce of a sum":
+        loss = nn.BCEWithLogitsLoss("sum")
     model.load_state_dict(exact)
     if session is not None:
         model.share(session)

@@ -104,6 +104,9 @@ def wide_product(a: Array, b: Array) -> tuple[Array, Array]:
 
 def reduce_wide(high: Array, low: Array, modulus: int, out: Array | None = None) -> Array:
     """Return ``(high * 2^64 + low) mod modulus`` for high < modulus <= 2^63."""
+    if modulus <= 2**32:  # high times what 2^64 leaves, plus what low leaves, is below 2^64
+        q, fold = np.uint64(modulus), np.uint64(2**64 % modulus)
+        return np.remainder(np.add(np.multiply(high, fold), np.remainder(low, q)), q, out=out)
     constants = reciprocal(modulus)
     shift, divisor = np.uint64(constants.shift), np.uint64(constants.divisor)
     # Two steps move low's top bits up, because the shift is 0 for q = 2^63 and 64 is no shift.
