@@ -73,7 +73,7 @@ def at_level(a: Ciphertext, level: int) -> Ciphertext:
     check_fits(ladder, level, a.size, error, "at_level")
     ring = ladder.ring(above)
     words = ring.mul_integer(a.components[:, : ladder.limbs(above)], factor)
-    return a.replace(components=_rescaled(ladder, above, words), level=level, error=error)
+    return a.replace(components=rescaled(ladder, above, words), level=level, error=error)
 
 
 def check_fits(ladder: Ladder, level: int, size: float, error: float, function: str) -> None:
@@ -117,6 +117,7 @@ def _sum(a: Ciphertext, b: Any, name: str) -> Ciphertext:
         ring = a.keys.ladder.ring(a.level)
         components = getattr(ring, name)(a.components, b.components)
         span, size, error, is_real = max(a.span, b.span), b.size, b.error, b.is_real
+        leftovers = a.leftovers or b.leftovers
     else:
         values, size, is_real = _plain(a, b, name)
         if values.ndim == 0 and a.n_values < a.keys.ladder.ring_degree // 2:
@@ -126,11 +127,17 @@ def _sum(a: Ciphertext, b: Any, name: str) -> Ciphertext:
         ring = a.keys.ladder.ring(a.level)
         first = getattr(ring, name)(a.components[0], _encoded(a, values))
         components = a.keys.ladder.backend.xp.stack((first, a.components[1]))
-        span = max(a.span, a.n_values)
+        span, leftovers = max(a.span, a.n_values), a.leftovers
     size, error = a.size + size, noise.addition(a.error, error)
     check_fits(a.keys.ladder, a.level, size, error, name)
-    is_real = a.is_real and is_real
-    return a.replace(components=components, span=span, size=size, error=error, is_real=is_real)
+    return a.replace(
+        components=components,
+        span=span,
+        is_real=a.is_real and is_real,
+        size=size,
+        error=error,
+        leftovers=leftovers,
+    )
 
 
 def _product(a: Ciphertext, b: Ciphertext) -> Ciphertext:
@@ -153,6 +160,7 @@ def _product(a: Ciphertext, b: Ciphertext) -> Ciphertext:
         size=size,
         error=error,
         is_real=a.is_real and b.is_real,
+        leftovers=min(a.span, b.span) > a.n_values and (a.leftovers or b.leftovers),
     )
 
 
@@ -165,12 +173,13 @@ def _plain_product(a: Ciphertext, values: Array, size: float, is_real: bool) -> 
     words = _encoded(a, values)
     product = ladder.ring(level).mul(a.components, words)
     return a.replace(
-        components=_rescaled(ladder, level, product),
+        components=rescaled(ladder, level, product),
         level=level - 1,
         span=min(a.span, a.n_values) if values.ndim else a.span,
         size=total,
         error=error,
         is_real=a.is_real and is_real,
+        leftovers=a.leftovers and not values.ndim,
     )
 
 
@@ -191,7 +200,7 @@ def _aligned(a: Ciphertext, b: Ciphertext, name: str) -> tuple[Ciphertext, Ciphe
     return at_level(a, level), at_level(b, level)
 
 
-def _rescaled(ladder: Ladder, level: int, words: Array) -> Array:
+def rescaled(ladder: Ladder, level: int, words: Array) -> Array:
     """Return polynomials at a level, divided by its primes."""
     count = len(ladder.chain.levels[level - 1])
     return ladder.ring(level).mod_down(words, count, values=True)

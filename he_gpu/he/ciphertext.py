@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from he_gpu.backend import Array
 from he_gpu.errors import SecretAccessError
-from he_gpu.he import arithmetic, noise, rotation, storage
+from he_gpu.he import arithmetic, linear, noise, polynomial, rotation, storage
 from he_gpu.he.container import write
 from he_gpu.he.keys import EvaluationKeys
 
@@ -27,7 +27,9 @@ class Ciphertext:
 
     ``+``, ``-`` and ``*`` take a ciphertext of the same key and length, a number, or a vector of
     numbers of that length. Ciphertexts of different levels are brought to the lower one. A product
-    takes a level, but for one with a Python int, which takes none.
+    takes a level, but for one with a Python int, which takes none. ``@`` multiplies by a matrix of
+    numbers on either side (see `linear.product`), or is the inner product with a vector or with a
+    ciphertext, which has length 1.
 
     Made by `Ckks.encrypt`; no operation changes one.
 
@@ -41,6 +43,8 @@ class Ciphertext:
         error: bound on the error of each slot; see `noise` for how sure it is.
         keys: what computes on it.
         seed: of the second polynomial, where it is that of an encryption with the secret key.
+        leftovers: whether slots behind the vector have parts of sums, which `sum` and `@` leave
+            there. `sum` and `rotate` refuse them; a product with a vector of ones clears them.
 
     Example:
         >>> from he_gpu.he.context import Ckks
@@ -73,6 +77,7 @@ class Ciphertext:
     error: float
     keys: EvaluationKeys
     seed: bytes | None = None
+    leftovers: bool = False
 
     __array_ufunc__ = None
 
@@ -114,6 +119,12 @@ class Ciphertext:
     def __rmul__(self, other: Any) -> Ciphertext:
         return arithmetic.mul(self, other)
 
+    def __matmul__(self, other: Any) -> Ciphertext:
+        return linear.matmul(self, other, left=False)
+
+    def __rmatmul__(self, other: Any) -> Ciphertext:
+        return linear.matmul(self, other, left=True)
+
     def __neg__(self) -> Ciphertext:
         return arithmetic.neg(self)
 
@@ -142,7 +153,7 @@ class Ciphertext:
             steps: any sign.
 
         Raises:
-            ValueError: a rotation for which this context has no key.
+            ValueError: a rotation for which this context has no key; slots with leftovers.
 
         Cost: a key switch where the rotation has its own key, otherwise one for each power of two
             that it is made of.
@@ -159,6 +170,9 @@ class Ciphertext:
 
     def sum(self) -> Ciphertext:
         """Return a vector of length 1: the sum of all slots, of which those behind it are zero.
+
+        Raises:
+            ValueError: slots with leftovers.
 
         Cost: a rotation for each doubling up to the vector's length, or up to N / 2 once rotated.
         """
@@ -180,6 +194,21 @@ class Ciphertext:
             OSError: it cannot be written.
         """
         write(path, self.serialize(), private=False)
+
+    # Functions
+
+    def polynomial(self, coefficients: Any) -> Ciphertext:
+        """Return ``c_0 + c_1 x + c_2 x**2 + ...`` of each value; see `polynomial.power_series`."""
+        return polynomial.power_series(self, coefficients)
+
+    def chebyshev(
+        self, coefficients: Any, interval: tuple[float, float] = polynomial.UNIT
+    ) -> Ciphertext:
+        """Return a sum of Chebyshev polynomials; see `polynomial.chebyshev_series`.
+
+        Better than powers for a function's approximation: its coefficients stay small.
+        """
+        return polynomial.chebyshev_series(self, coefficients, interval)
 
     # What a ciphertext is not
 

@@ -29,7 +29,7 @@ VERSION = 1
 _NAME = b"\x89he_gpu\n"
 _HEAD = struct.Struct("<8sIQ")
 _SUM_BYTES = hashlib.sha256().digest_size
-_KINDS = {"u4": np.dtype("<u4"), "i1": np.dtype("i1")}
+_KINDS: dict[str, np.dtype[Any]] = {"u4": np.dtype("<u4"), "i1": np.dtype("i1")}
 
 
 def pack(kind: str, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:

@@ -279,6 +279,11 @@ class GaloisKeys:
             rest -= step
         return tuple(path)
 
+    def has(self, steps: int) -> bool:
+        """Return whether a rotation has a key of its own, or gets it when it is asked for."""
+        power = rotation_exponent(steps, self.ring_degree)
+        return self._make is not None or power == 1 or power in self._keys
+
     def shared(self, rotations: Iterable[int], conjugation: bool) -> GaloisKeys:
         """Return a collection with these and all keys made before, that makes no others."""
         for steps in rotations:

@@ -7,6 +7,7 @@ device. What is insecure or cannot hold the precision is refused, with the reaso
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -27,7 +28,9 @@ PRECISION_BITS = 8
 MAX_QUERIES = 2**40
 """Most public_queries; no chain floods for as many."""
 INSECURE = 0
-"""The level of security of tests; it warns."""
+"""The level of security of tests; it warns, and is refused where `ALLOWED_BY` is not 1."""
+ALLOWED_BY = "HE_GPU_INSECURE_PARAMETERS"
+"""Variable of the environment that allows insecure parameters: set by tests."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,8 +46,9 @@ class CkksParams:
         scale_bits: of the numbers' scale, in [16, 106]. Fresh numbers are right to some
             scale_bits - log2(N) - 3 bits after the point at least, and to about 4 more in an
             average slot.
-        security: 128, 192 or 256 bits, by the tables of the standard; 0 hides nothing, needs a
-            ring_degree and warns: for tests alone.
+        security: 128, 192 or 256 bits, by the tables of the standard; 0 hides nothing and is
+            refused unless the environment has HE_GPU_INSECURE_PARAMETERS=1: for tests alone, which
+            give a ring_degree and are warned.
         ring_degree: N, a power of two, from 1024 with security; None chooses it. A ciphertext has
             N / 2 slots.
         public_queries: results that may be published (`decrypt_public`) under one key. Each level
@@ -162,7 +166,7 @@ class CkksParams:
                     f"CkksParams: {name} must be in [{least}, {most}], got {value}"
                 )
         degree = self.ring_degree
-        if self.security != INSECURE:
+        if self.security != INSECURE or os.environ.get(ALLOWED_BY) != "1":
             modulus_bits(degree or DEGREES[0], self.security)
         elif degree is None:
             raise ArgumentValueError("CkksParams: security=0 needs a ring_degree")

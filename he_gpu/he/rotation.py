@@ -10,7 +10,7 @@ import operator
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from he_gpu.errors import ArgumentTypeError
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.he import key_switch, noise
 from he_gpu.he.arithmetic import check_fits
 from he_gpu.he.embedding import rotation_exponent
@@ -28,6 +28,7 @@ def rotate(a: Ciphertext, steps: int) -> Ciphertext:
 
 def rotate_many(a: Ciphertext, steps: Iterable[int]) -> list[Ciphertext]:
     """Return several rotations of one ciphertext, whose digits are cut once."""
+    _check_clear(a, "rotate")
     slots, galois = a.keys.ladder.ring_degree // 2, a.keys.galois
     paths = [galois.path(_steps(each)) for each in steps]
     keys = {step: galois.of_rotation(step) for path in paths for step in path}
@@ -54,6 +55,7 @@ def conjugate(a: Ciphertext) -> Ciphertext:
 
 def total(a: Ciphertext) -> Ciphertext:
     """Return the sum of all slots in slot 0, as a vector of length 1."""
+    _check_clear(a, "sum")
     ladder = a.keys.ladder
     slots = ladder.ring_degree // 2
     size = a.size * a.span
@@ -66,8 +68,9 @@ def total(a: Ciphertext) -> Ciphertext:
         result = moved.replace(components=words, error=error)
         step *= 2
     check_fits(ladder, a.level, size, result.error, "sum")
-    span = slots if a.span > 1 else 1
-    return result.replace(size=size, n_values=1, span=span)
+    summed = a.span > 1
+    span = slots if summed else 1
+    return result.replace(size=size, n_values=1, span=span, leftovers=summed)
 
 
 def _digits(a: Ciphertext) -> Array:
@@ -80,6 +83,14 @@ def _switched(a: Ciphertext, digits: Array, key: GaloisKey, power: int) -> Ciphe
     check_fits(ladder, a.level, a.size, error, "rotate")
     words = key_switch.automorphism(ladder, a.level, a.components, digits, key, power)
     return a.replace(components=words, error=error)
+
+
+def _check_clear(a: Ciphertext, function: str) -> None:
+    if a.leftovers:
+        raise ArgumentValueError(
+            f"Ciphertext.{function}: slots behind the vector have parts of sums; multiply it by a "
+            f"vector of {a.n_values} ones, which takes a level and clears them"
+        )
 
 
 def _steps(steps: int) -> int:

@@ -26,7 +26,7 @@ from he_gpu.he.keys import (
 )
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.parameters import MAX_QUERIES, CkksParams
-from he_gpu.he.randomness import SEED_BYTES, expand
+from he_gpu.he.randomness import SEED_BYTES, Randomness, expand
 from he_gpu.ring import RnsRing
 
 if TYPE_CHECKING:
@@ -42,20 +42,16 @@ class Saved(NamedTuple):
 
     Attributes:
         params: of all keys.
-        ladder: the rings on their device.
-        public: the public key.
-        secret: the secret key, or None; what follows is None where this is not.
-        relin: the key of products.
-        galois: the keys of rotations.
+        keys: the public ones.
+        secret: the secret one, or None.
+        randomness: a new one.
         published: how many results `decrypt_public` had given.
     """
 
     params: CkksParams
-    ladder: Ladder
-    public: PublicKey
+    keys: EvaluationKeys
     secret: SecretKey | None
-    relin: RelinKey | None
-    galois: GaloisKeys | None
+    randomness: Randomness
     published: int
 
 
@@ -91,6 +87,7 @@ def of_ciphertext(ciphertext: Ciphertext) -> bytes:
         "n_values": ciphertext.n_values,
         "span": ciphertext.span,
         "is_real": ciphertext.is_real,
+        "leftovers": ciphertext.leftovers,
         "size": float(ciphertext.size),
         "error": float(ciphertext.error),
         "seed": None if seed is None else seed.hex(),
@@ -109,6 +106,7 @@ def context_of(source: Source, device: str, function: str) -> Saved:
     header, arrays = unpack(source, (PUBLIC, SECRET), function)
     params = _parameters(header, function)
     ladder = Ladder(params.chain, device)
+    randomness = Randomness(ladder.backend, None, "loaded")
     seeds = header.get("seeds", dict)
 
     def seed_of(name: str) -> bytes:
@@ -123,7 +121,8 @@ def context_of(source: Source, device: str, function: str) -> Saved:
     if header.text("kind") == SECRET:
         secret = SecretKey.of_ternary(ladder, _ternary(header, arrays.get("secret"), ladder))
         published = header.integer("published", 0, MAX_QUERIES)
-        return Saved(params, ladder, public, secret, None, None, published)
+        keys = EvaluationKeys.of_secret(ladder, public, secret, randomness)
+        return Saved(params, keys, secret, randomness, published)
 
     digits = (len(ladder.digits(ladder.depth)),)
     relin = RelinKey(ladder, words_of("relin", digits, ladder.whole), seed_of("relin"))
@@ -133,7 +132,8 @@ def context_of(source: Source, device: str, function: str) -> Saved:
             power = _power(header, name, ladder.ring_degree)
             half = words_of(name, digits, ladder.whole)
             galois[power] = GaloisKey(ladder, half, seed_of(name))
-    return Saved(params, ladder, public, None, relin, GaloisKeys(ladder.ring_degree, galois), 0)
+    keys = EvaluationKeys(ladder, public, relin, GaloisKeys(ladder.ring_degree, galois))
+    return Saved(params, keys, None, randomness, 0)
 
 
 def ciphertext_of(source: Source, keys: EvaluationKeys, function: str) -> dict[str, Any]:
@@ -164,6 +164,7 @@ def ciphertext_of(source: Source, keys: EvaluationKeys, function: str) -> dict[s
         "n_values": n_values,
         "span": header.integer("span", 1, slots),
         "is_real": header.get("is_real", bool),
+        "leftovers": header.get("leftovers", bool),
         "size": header.real("size"),
         "error": header.real("error"),
         "keys": keys,

@@ -244,8 +244,8 @@ class LinearRegression(LeastSquares):
         scikit-learn leaves the norms out. Constant columns get 0, as do all of a deviation below a
         unit, 2**-f.
     Cost: one product of (d + t, n) by (n, d + t) for t targets, whose operand is opened once; some
-        40 products of (d + t)**2 words or fewer. For d = 30 that takes 114 rounds with "additive",
-        and 127 with "replicated".
+        40 products of (d + t)**2 words or fewer. For d = 30 that takes 118 rounds with "additive",
+        and 134 with "replicated".
     Leaks: nothing.
 
     Example:

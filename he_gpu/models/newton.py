@@ -25,8 +25,8 @@ _MOST_WEIGHTS, _MOST_PRODUCTS = 128, 2**21
 _FLATTEST = 2.0**-22
 """Of the largest eigenvalue that a Hessian may have; flatter directions are followed less far."""
 _SIDE_BITS, _STEP_BITS = 18, 16
-"""Fraction bits of a right side of length 1 and of directions, which reach 2**22 and, times a
-gradient, 2**20."""
+"""Fraction bits of a right side of length 1 and of directions, which reach 2**25, but times a
+gradient 2**21."""
 _MOST_HALVINGS, _LARGEST_TOL = 20, 1e3
 """Before numbers must be wrong; and a norm that no gradient has."""
 

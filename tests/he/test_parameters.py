@@ -15,7 +15,7 @@ from he_gpu.errors import (
 )
 from he_gpu.he import noise
 from he_gpu.he.chain import plans
-from he_gpu.he.parameters import PRECISION_BITS, CkksParams
+from he_gpu.he.parameters import ALLOWED_BY, PRECISION_BITS, CkksParams
 from he_gpu.he.security import DEGREES, modulus_bits
 
 DIGEST = "7bb9b1bc9f7c5654e8ca36472f4883ff9b8159e5eecb30fad22989977ce2dd00"
@@ -126,6 +126,15 @@ def test_insecure_parameters_warn():
     assert params.n_slots == 32
     assert params.n_digits == 1
     assert "security=0" in repr(params)
+
+
+@pytest.mark.parametrize("allowed", [None, "", "0", "yes"])
+def test_insecure_parameters_are_refused_outside_tests(allowed, monkeypatch):
+    monkeypatch.delenv(ALLOWED_BY)
+    if allowed is not None:
+        monkeypatch.setenv(ALLOWED_BY, allowed)
+    with pytest.raises(ArgumentValueError, match="security must be one of .128, 192, 256., got 0"):
+        CkksParams(depth=2, ring_degree=4096, security=0)
 
 
 def test_immutable_hashable_equal():

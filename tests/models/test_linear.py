@@ -237,14 +237,25 @@ def test_public_fits_serve_any_means_of_the_range():
     assert he.LinearRegression(fit_intercept=False).fit(X + 7, X[:, 0]).intercept_ == 0.0
 
 
+def test_a_secret_intercept_beside_coefficients_near_the_end_of_the_range():
+    # The mean is half of 2^-16 off any share: times the coefficient, 4.5e7, that is 343.
+    X, y = np.array([[0.0], [65.0]]) * 2.0**-16, np.array([-22500.0, 22500.0])
+    with he.Session(protocol="plain", device="cpu") as s:
+        own = he.LinearRegression().fit(s.share(X), s.share(y)).reveal()
+    exact = SklearnLinear().fit(X, y)
+    assert own.coef_[0] == pytest.approx(exact.coef_[0], rel=1e-3)
+    assert abs(own.intercept_ + X.mean() * own.coef_[0]) < 1  # of 3 units of 2^-30 for each
+
+
 @pytest.mark.parametrize("fit_intercept", [True, False])
 def test_public_fits_tell_coefficients_beyond_the_range(fit_intercept):
     X = np.array([[-1.0], [0.0], [1.0]])
     y = X[:, 0] * 20000
     model = he.LinearRegression(fit_intercept=fit_intercept).fit(X, y)
     before = dict(vars(model))
-    with pytest.raises(RangeError, match=r"coefficients must stay below 2\*\*26"):
-        model.fit(X * 2.0**-14, y)
+    for scale in (2.0**-12, 2.0**-14):  # one is just beyond, the other wraps to a smaller one
+        with pytest.raises(RangeError, match=r"coefficients must stay below 2\*\*26"):
+            model.fit(X * scale, y)
     assert vars(model) == before
 
 

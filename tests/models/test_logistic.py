@@ -136,7 +136,8 @@ def test_it_finds_the_minimum(session, n_classes, secret):
     assert reference.far < 0.05
     data = (session.share(X), session.share(np.eye(n_classes)[y])) if secret else (X, y)
     model = he.LogisticRegression().fit(*data)
-    reference.check(model, X)
+    # Of three classes more rows are near a border, and softmax has the larger error.
+    reference.check(model, X, 0.9 if n_classes == 2 else 0.8)
     assert model.n_iter_ <= 8
     assert model.classes_.tolist() == list(range(n_classes))
     assert model.loss_steps_ == list(range(model.n_iter_ + 1))
@@ -248,21 +249,23 @@ def test_few_steps_for_any_penalty_scale_and_share_of_classes(C, scale):
         assert abs((p - y).sum()) < 128 * (1e-4 + 2.0**-17)
 
 
-def test_steps_of_any_length_stay_in_range():
-    # One step is as long as 2^13 for columns of no weight and samples that are sure and wrong.
-    rng = np.random.default_rng(0)
-    X = np.outer(rng.normal(size=2), rng.normal(size=5)) + 1e-3 * rng.normal(size=(2, 5)) + 30
+def test_directions_of_the_flattest_hessian_stay_in_range():
+    # The inverse of an eigenvalue of 0 is taken to be some 2^24, and so long is the direction.
     with he.Session("plain", device="cpu") as s:
-        for C in (1e3, 1e5, 1e6):
-            model = he.LogisticRegression(C=C, fit_intercept=False, log_every=0)
-            model.fit(s.share(X), s.share([0, 1]))
-            assert model.score(X, [0, 1]) == 1.0
+        H, r = s.share(np.diag([2.0, 0.0])), s.share([[0.0], [1.0]])
+        x = newton._solved(H, r.with_frac_bits(24)).reveal()
+        assert 2.0**20 < x[1, 0] < 2.0**25
+        assert abs(x[0, 0]) < 2.0**-16
 
 
 def test_weights_that_show_the_rounding_of_columns_warn():
-    X = np.array([[1e6, 1.0], [1e6 + 1, 1.0], [1e6, 1.001], [1e6 + 1, 1.0]])
+    t = np.linspace(-1, 1, 20)
+    X, y = np.c_[np.ones(20), 1 + 1e-4 * t], (t > 0).astype(int)
+    y[[9, 10]] = 1, 0
+    model = he.LogisticRegression(C=1e9, fit_intercept=False)
     with pytest.warns(errors.ConvergenceWarning, match="nearly dependent columns"):
-        he.LogisticRegression(C=1e9, fit_intercept=False).fit(X, [0, 1, 1, 0])
+        model.fit(X, y)
+    he.LogisticRegression(C=1e9).fit(X, y)  # where the intercept takes the means off
 
 
 def test_secret_coefficients_of_tiny_columns_are_refused():

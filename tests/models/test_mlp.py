@@ -473,8 +473,11 @@ def test_plaintext_that_leaves_its_range_is_refused_with_the_bound():
             RangeError, match=r"fit: .* squared residuals must stay below 2\*\*30, got"
         ):
             make("reals", **QUIET).fit(X, 20 * large)
+        with pytest.raises(RangeError, match="squared residuals"):  # of as many batches as a piece
+            make("reals", batch_size=2, **QUIET).fit(X, 5 * large)
         with pytest.raises(RangeError, match=r"fit: a gradient must stay below 2\*\*5, got"):
             make("reals", solver="adam", **QUIET).fit(X, large)
+        make("reals", solver="adam", **QUIET).fit(X, 5e-2 * large)  # a mean, of larger sums
         with pytest.raises(RangeError, match=r"fit: a layer's result must stay below 2\*\*22, got"):
             make("reals", **QUIET).fit(2.0**24 * X, TARGETS["reals"])
     with open_session("additive-32"):

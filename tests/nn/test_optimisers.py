@@ -240,10 +240,7 @@ def test_refusals():
 @pytest.mark.parametrize("name", [None, *HOSTED])
 def test_gradients_of_different_factors_share_a_buffer(name):
     """As those of batches of different sizes, whose means have other divisors."""
-    if name is None:
-        share = np.array
-    else:
-        share = open_session(name).share
+    share = np.array if name is None else open_session(name).share
     factors, w, buffer = (0.25, 1 / 6, 0.25), START.copy(), 0.0
     parameter = nn.Parameter(share(START))
     optimiser = nn.SGD([parameter], lr=0.5, momentum=0.75)
@@ -254,7 +251,7 @@ def test_gradients_of_different_factors_share_a_buffer(name):
         optimiser.step()
     found = parameter.value if name is None else parameter.value.reveal()
     small = name is not None and name.endswith("32")
-    # A buffer is off by 2^-20 (2^-11), each of three steps by 2^-24 (2^-12), the factors by as much.
+    # A buffer is off by 2^-20 (2^-11), and each of three steps and factors by 2^-24 (2^-12).
     assert np.abs(found - w).max() <= 3 * 4 * (2.0**-11 if small else 2.0**-20)
 
 
