@@ -202,7 +202,7 @@ class Ciphertext:
         return polynomial.power_series(self, coefficients)
 
     def chebyshev(
-        self, coefficients: Any, interval: tuple[float, float] = polynomial.UNIT
+        self, coefficients: Any, interval: tuple[float, float] = (-1.0, 1.0)
     ) -> Ciphertext:
         """Return a sum of Chebyshev polynomials; see `polynomial.chebyshev_series`.
 

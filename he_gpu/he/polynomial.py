@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from he_gpu.he.ciphertext import Ciphertext
     from he_gpu.ring import RnsRing
 
-UNIT = (-1.0, 1.0)
-"""The interval on which Chebyshev polynomials are at most 1 in size."""
 MAX_DEGREE = 1023
 """Of a polynomial, for ten levels."""
 

@@ -88,7 +88,7 @@ def best_babies(series: Series, chebyshev: bool) -> int:
         used: set[int] = set()
         return _cost(series, levels - 1, babies, chebyshev, used) + _basis_cost(used, chebyshev)
 
-    choices = [2**log - 1 for log in range(1, levels + 1)]
+    choices = [(1 << log) - 1 for log in range(1, levels + 1)]
     return min(choices, key=cost)
 
 

@@ -68,7 +68,7 @@ def residual_descent(
         total = residuals[-1]
         for each in residuals[:-1]:
             total = total + each
-        weights = _over_samples(_sum(samples) * total, n)
+        weights = _over_samples(_packed(samples) * total, n)
         bar.update()
     return weights
 
@@ -89,7 +89,7 @@ def gradient_descent(
     Cost: a level for the first step and two for each other; of key switches 2 n + log2(columns n)
         for each.
     """
-    n, packed = len(samples), _sum(samples)
+    n, packed = len(samples), _packed(samples)
     n_steps = (min(targets.level, packed.level) + 1) // 2
     largest = math.sqrt(n) * targets.size
     with tqdm(
@@ -124,14 +124,14 @@ def _as_exact(a: Ciphertext) -> Ciphertext:
 
 def _decay(samples: Sequence[Ciphertext], columns: int) -> list[Ciphertext]:
     """Return the diagonals of I - f f^T: entry (i, i + d) of diagonal d in slots i modulo n."""
-    n, packed = len(samples), _sum(samples)
+    n, packed = len(samples), _packed(samples)
     diagonals: list[Ciphertext] = []
     moved = [_placed(sample, at, n) for at, sample in enumerate(samples)]
     for d in range(n):
         if 2 * d > n:  # the matrix is symmetric
             diagonals.append(diagonals[n - d].rotate(d))
             continue
-        others = _sum([moved[(i + d) % n][i] for i in range(n)])
+        others = _packed([moved[(i + d) % n][i] for i in range(n)])
         kernel = _over_features(packed * others, n, columns)
         entries = (-kernel if d else 1 - kernel)
         diagonals.append(entries.replace(size=1.0))
@@ -161,8 +161,9 @@ def _over_samples(a: Ciphertext, n: int) -> Ciphertext:
     return a
 
 
-def _sum(ciphertexts: Sequence[Ciphertext]) -> Ciphertext:
-    total = ciphertexts[0]
-    for each in ciphertexts[1:]:
+def _packed(samples: Sequence[Ciphertext]) -> Ciphertext:
+    """Return samples together, of which each has zeros where the others stand."""
+    total = samples[0]
+    for each in samples[1:]:
         total = total + each
-    return total
+    return total.replace(size=max(each.size for each in samples))

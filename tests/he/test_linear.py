@@ -1,0 +1,347 @@
+"""Products of matrices with encrypted vectors against NumPy, and what they refuse."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from he_gpu.backend import get_backend
+from he_gpu.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ExhaustedLevelError,
+    KeyMismatchError,
+    RangeError,
+)
+from he_gpu.he import key_switch
+from he_gpu.he.context import Ckks
+from he_gpu.he.diagonals import best, layouts
+from he_gpu.he.linear import PlainMatrix, rotations_for
+from tests.he.contexts import SLOTS, assert_within, context, parameters, reals
+
+SHAPES = [
+    (1, 1),
+    (5, 5),
+    (64, 64),
+    (300, 300),  # neither repeated nor summed up in 512 slots
+    (SLOTS, SLOTS),
+    (1, SLOTS),
+    (SLOTS, 1),
+    (3, 100),
+    (100, 3),
+    (7, 200),
+    (200, 7),
+    (257, 255),
+    (2, SLOTS - 1),
+    (SLOTS - 1, 2),
+]
+
+
+def matrix(rows, columns, seed=0):
+    return np.random.default_rng([seed, rows, columns]).uniform(-1, 1, (rows, columns))
+
+
+@pytest.fixture(scope="module")
+def holder():
+    return context(2)
+
+
+# Layouts
+
+
+def rotated_sum(layout, values, vector):
+    """What the product does, on plain slots."""
+    slots = np.zeros(layout.slots)
+    slots[: len(vector)] = vector
+    for step in layout.before:
+        slots = slots + np.roll(slots, step)
+    offsets = layout.offsets(values)
+    diagonals = layout.diagonals(values, offsets)
+    result = np.zeros(layout.slots)
+    for t, diagonal in zip(offsets, diagonals, strict=True):
+        result += diagonal * np.roll(slots, -layout.sign * t)
+    for step in layout.after:
+        result = result + np.roll(result, -step)
+    return result
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_layout_gives_the_product(seed):
+    rng = np.random.default_rng(seed)
+    slots = 2 ** int(rng.integers(0, 7))
+    rows, columns = (int(k) for k in rng.integers(1, slots + 1, 2))
+    values, vector = rng.uniform(-1, 1, (rows, columns)), rng.uniform(-1, 1, columns)
+    values[rng.random(values.shape) < rng.choice([0, 0.5, 0.95])] = 0
+    most = np.abs(values).sum(1).max() * np.abs(vector).max()
+    found = list(layouts(rows, columns, slots, padded=True))
+    assert found
+    for layout in found:
+        result = rotated_sum(layout, values, vector)
+        np.testing.assert_allclose(result[:rows], values @ vector, rtol=0, atol=1e-12)
+        assert np.abs(result).max() <= layout.rows_met * most + 1e-12
+        if not layout.after:
+            assert not result[rows:].any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_layouts_for_vectors_with_something_behind_them(seed):
+    rng = np.random.default_rng(seed)
+    slots = 64
+    rows, columns = (int(k) for k in rng.integers(1, slots + 1, 2))
+    values, everything = rng.uniform(-1, 1, (rows, columns)), rng.uniform(-1, 1, slots)
+    for layout in layouts(rows, columns, slots, padded=False):
+        result = rotated_sum(layout, values, everything)
+        np.testing.assert_allclose(result[:rows], values @ everything[:columns], atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rotations_are_about_two_roots(shape):
+    rows, columns = shape
+    small, ratio = min(shape), max(shape) / min(shape)
+    wrapped = rows + columns - 1 if rows + columns > SLOTS else small
+    most = 2 * np.ceil(np.sqrt(min(wrapped, SLOTS))) + np.ceil(np.log2(ratio)) + 2
+    assert len(rotations_for(shape, SLOTS)) <= most
+
+
+def test_plans_count_what_they_take(holder, monkeypatch):
+    """No more key switches than the plan says: one for each key of a step, and of a giant step."""
+    values, X = matrix(64, 64), holder.encrypt(reals(64))
+    plan = best(layouts(64, 64, SLOTS, padded=True), values, lambda step: (step,))
+    values @ X  # makes the keys
+    calls = []
+    original = key_switch.automorphism
+    monkeypatch.setattr(key_switch, "automorphism", lambda *a: calls.append(a[-1]) or original(*a))
+    values @ X
+    assert len(calls) == len(plan.own) + plan.most - plan.least + len(plan.layout.before)
+    assert len(calls) <= 17
+    assert len(set(calls)) == len(plan.rotations) or plan.most - plan.least > 1
+
+
+# Products
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_matrix_times_vector(holder, shape):
+    values, x = matrix(*shape), reals(shape[1], seed=1)
+    X = holder.encrypt(x)
+    result = values @ X
+    assert (result.level, len(result)) == (X.level - 1, shape[0])
+    assert_within(holder, result, values @ x)
+
+
+@pytest.mark.parametrize("shape", [(6, 11), (11, 6), (8, 8)])
+def test_vector_times_matrix(holder, shape):
+    values, x = matrix(*shape), reals(shape[0], seed=2)
+    assert_within(holder, holder.encrypt(x) @ values, x @ values)
+    assert_within(holder, holder.encrypt(x) @ values.tolist(), x @ values)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_shapes_and_sparse_matrices(holder, seed):
+    rng = np.random.default_rng(seed)
+    rows, columns = (int(k) for k in rng.integers(1, 80, 2))
+    values = matrix(rows, columns, seed) * (rng.random((rows, columns)) < 0.05)
+    x = reals(columns, seed)
+    assert_within(holder, values @ holder.encrypt(x), values @ x)
+
+
+def test_matrices_of_few_diagonals_take_few_rotations(holder, monkeypatch):
+    x = reals(40)
+    X, band = holder.encrypt(x), np.diag(reals(40, 1)) + np.diag(reals(39, 2), 1)
+    assert_within(holder, band @ X, band @ x)
+    assert_within(holder, np.zeros((40, 40)) @ X, np.zeros(40))
+    monkeypatch.setattr(key_switch, "automorphism", lambda *_: pytest.fail("rotated"))
+    assert_within(holder, np.diag(reals(40, 1)) @ X, reals(40, 1) * x)
+
+
+def test_one_product_after_another(holder):
+    first, second, x = matrix(5, 90), matrix(30, 5), reals(90)
+    hidden = first @ holder.encrypt(x)
+    assert hidden.leftovers
+    assert_within(holder, second @ hidden, second @ (first @ x))
+
+
+def test_rotated_vectors(holder):
+    x, values = reals(20), matrix(20, 20)
+    moved = holder.encrypt(x).rotate(3)
+    assert_within(holder, values @ moved, values @ np.append(x[3:], np.zeros(3)))
+
+
+def test_complex_matrices_and_vectors(holder):
+    values, x = matrix(4, 6) + 1j * matrix(4, 6, 1), reals(6)
+    assert_within(holder, values @ holder.encrypt(x), values @ x)
+    z = x + 1j * reals(6, 3)
+    assert_within(holder, values.real @ holder.encrypt(z), values.real @ z)
+
+
+def test_integers_and_large_entries(holder):
+    values, x = np.arange(12).reshape(3, 4) * 10, reals(4)
+    assert_within(holder, values @ holder.encrypt(x), values @ x)
+
+
+def test_inner_products(holder):
+    x, y = reals(100, 1), reals(100, 2)
+    X, Y = holder.encrypt(x), holder.encrypt(y)
+    for result in (X @ Y, X @ y, y @ X, y.tolist() @ X):
+        assert result.level == 1
+        assert_within(holder, result, [x @ y])
+    full = reals(SLOTS)
+    assert_within(holder, holder.encrypt(full) @ holder.encrypt(full), [full @ full])
+
+
+def test_kept_matrices_give_the_same_words(holder):
+    values, x = matrix(12, 20), reals(20)
+    kept, X = PlainMatrix(values), holder.encrypt(x)
+    expected = (values @ X).components
+    for _ in range(2):
+        np.testing.assert_array_equal((kept @ X).components, expected)
+    assert_within(holder, kept @ X.at_level(1), values @ x)
+    y = reals(12)
+    assert_within(holder, holder.encrypt(y) @ kept, y @ values)
+    assert kept.T.T is kept
+    assert (kept.shape, kept.T.shape, repr(kept)) == (
+        (12, 20),
+        (20, 12),
+        "<PlainMatrix of shape (12, 20)>",
+    )
+
+
+def test_kept_matrix_is_encoded_once(holder, monkeypatch):
+    kept, X = PlainMatrix(matrix(9, 9)), holder.encrypt(reals(9))
+    kept @ X
+    monkeypatch.setattr("he_gpu.he.linear.encode", lambda *_: pytest.fail("encoded"))
+    kept @ X
+
+
+# Keys
+
+
+@cache
+def fresh():
+    return Ckks(parameters(2), "cpu", 21)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (40, 13), (13, 40), (300, 300)])
+def test_keys_listed_beforehand_suffice(shape):
+    party = fresh().public(rotations_for(shape, SLOTS), conjugation=False)
+    values, x = matrix(*shape), reals(shape[1])
+    assert_within(fresh(), values @ party.encrypt(x), values @ x)
+    sparse = values * (matrix(*shape, seed=1) > 0.8)
+    assert_within(fresh(), sparse @ party.encrypt(x), sparse @ x)
+
+
+def test_keys_listed_for_unpadded_vectors_suffice():
+    wanted = rotations_for((10, 10), SLOTS, padded=False)
+    values, x = matrix(10, 10), reals(10)
+    party = Ckks(parameters(2), "cpu", 22)
+    moved = party.encrypt(x).rotate(1)
+    few = party.public(wanted, conjugation=False)
+    rotated = moved.replace(keys=few.keys)
+    assert_within(party, values @ rotated, values @ np.append(x[1:], 0))
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (40, 13), (13, 40), (300, 300)])
+def test_powers_of_two_suffice(shape):
+    holder = Ckks(parameters(2), "cpu", 23)
+    party = holder.public()
+    values, x = matrix(*shape), reals(shape[1])
+    assert_within(holder, values @ party.encrypt(x), values @ x)
+
+
+def test_missing_keys_are_named():
+    holder = Ckks(parameters(1), "cpu", 24)
+    party = holder.public([1], conjugation=False)
+    X = party.encrypt(reals(16))
+    with pytest.raises(
+        ArgumentValueError, match=r"rotations \[2, .*rotations_for\(\(16, 16\), 512"
+    ):
+        matrix(16, 16) @ X
+    assert_within(holder, np.diag(reals(16)) @ X, reals(16) ** 2)
+
+
+# Refusals
+
+
+def test_shapes_that_do_not_fit(holder):
+    X = holder.encrypt(reals(10))
+    for call, message in (
+        (lambda: matrix(10, 9) @ X, r"at most 512 rows and 10 columns.*got shape \(10, 9\)"),
+        (lambda: X @ matrix(9, 10), r"got shape \(10, 9\)"),
+        (lambda: matrix(SLOTS + 1, 10) @ X, r"got shape \(513, 10\)"),
+        (lambda: X @ reals(9), r"shape \(10,\), got \(9,\)"),
+        (lambda: X @ 2.0, r"got shape \(\)"),
+        (lambda: np.zeros((2, 3, 10)) @ X, r"got shape \(2, 3, 10\)"),
+        (lambda: np.zeros((0, 10)) @ X, r"got shape \(0, 10\)"),
+        (lambda: [[1, 2], [3]] @ X, "no array"),
+        (lambda: X @ holder.encrypt(reals(9)), "one length, got 10 and 9"),
+    ):
+        with pytest.raises(ArgumentValueError, match=message):
+            call()
+
+
+def test_operands_that_are_no_matrices(holder):
+    X = holder.encrypt(reals(4))
+    for operand in ("matrix", None, [["a"]]):
+        with pytest.raises(ArgumentTypeError, match="a PlainMatrix or numbers"):
+            X @ operand
+    for value in (np.nan, np.inf):
+        with pytest.raises(RangeError, match="must be finite"):
+            np.full((4, 4), value) @ X
+    with pytest.raises(TypeError):
+        PlainMatrix(np.eye(2)) @ np.eye(2)
+    with pytest.raises(KeyMismatchError, match="another secret key"):
+        X @ context(2, seed=2).encrypt(reals(4))
+
+
+def test_exhausted_levels(holder):
+    X = holder.encrypt(reals(4)).at_level(0)
+    for call in (lambda: matrix(4, 4) @ X, lambda: X @ X, lambda: X @ reals(4)):
+        with pytest.raises(ExhaustedLevelError, match="level 0"):
+            call()
+
+
+def test_results_that_a_level_cannot_hold(holder):
+    X = holder.encrypt(reals(4)).at_level(1)
+    with pytest.raises(RangeError, match="matmul: level 0 holds values below"):
+        np.full((4, 4), holder.params.largest(0) / 4 + 1) @ X
+
+
+def test_sums_and_rotations_refuse_leftovers(holder):
+    x = reals(64)
+    wide, total = matrix(2, 64) @ holder.encrypt(x), holder.encrypt(x).sum()
+    for left in (wide, total, wide + 1, -wide, wide * 2.0, wide * wide):
+        for call in (left.sum, lambda left=left: left.rotate(1)):
+            with pytest.raises(ArgumentValueError, match="multiply it by a vector of . ones"):
+                call()
+    with pytest.raises(ArgumentValueError, match="behind both vectors"):
+        wide @ wide
+    expected = matrix(2, 64) @ x
+    cleared = wide * np.ones(2)
+    assert not cleared.leftovers
+    assert_within(holder, cleared.rotate(1), [expected[1], 0])
+    assert_within(holder, cleared.sum(), [expected.sum()])
+    Y = holder.encrypt([0.5, 2.0])
+    assert_within(holder, (wide * Y).sum(), [expected @ [0.5, 2.0]])
+
+
+def test_rotations_for_refuses_shapes():
+    for shape in ((0, 4), (4, SLOTS + 1)):
+        with pytest.raises(ArgumentValueError, match=r"must be in \[1, 512\]"):
+            rotations_for(shape, SLOTS)
+    for shape in (4, (4,), (4.0, 4), (True, 4)):
+        with pytest.raises(ArgumentTypeError, match="rotations_for: "):
+            rotations_for(shape, SLOTS)
+
+
+# Devices
+
+
+def test_emulator_computes_the_same_words(require_emulator):
+    values, x = matrix(9, 5), reals(5)
+    results = []
+    for device in ("cpu", "emulator"):
+        X = Ckks(parameters(1), device, 25).encrypt(x)
+        to_numpy = get_backend(device).to_numpy
+        results.append([to_numpy((values @ X).components), to_numpy((x @ X).components)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
