@@ -3,8 +3,8 @@
     python -m bench.report            # or: make report
 
 Every number comes from the files; nothing here is typed. A table stands between two comments of
-README.md, others likewise in docs/functions.md and docs/training.md, which are printed too; they
-need no matplotlib. The plots go to docs/figures as PNG and SVG.
+README.md, others likewise in docs/functions.md, docs/training.md and docs/ckks.md, which are printed
+too; they need no matplotlib. The plots go to docs/figures as PNG and SVG.
 """
 
 import argparse
@@ -22,6 +22,7 @@ FIGURES = ROOT / "docs" / "figures"
 README = ROOT / "README.md"
 FUNCTIONS = ROOT / "docs" / "functions.md"
 TRAINING = ROOT / "docs" / "training.md"
+CKKS = ROOT / "docs" / "ckks.md"
 BEGIN = "<!-- bench/report.py writes from here -->"
 END = "<!-- to here -->"
 TITLES = ("job", "time", "rate", "of the roof", "times a baseline of the same run")
@@ -85,6 +86,22 @@ def functions(results):
 def training(results):
     """What docs/training.md shows: where the time of a training step goes on each device."""
     return each_device([r for r in results if r["suite"] == "training"], breakdown.tables)
+
+
+def ckks(results):
+    """What docs/ckks.md shows: each operation of encryption, with its error and SEAL's."""
+
+    def errors(row):
+        values = (row.get(name) for name in ("error", "error_bound", "seal_error"))
+        return ["" if value is None else f"{value:.1e}" for value in values]
+
+    def table(found):
+        titles = [*TITLES, "largest error", "bound", "SEAL's error"]
+        lines = [f"| {' | '.join(titles)} |", "|---|---:|---:|---:|---|---:|---:|---:|"]
+        each = [[*table_cells(row), *errors(row)] for row in rows(found)]
+        return "\n".join(lines + [f"| {' | '.join(cells)} |" for cells in each])
+
+    return each_device([r for r in results if r["suite"] == "ckks"], table)
 
 
 def each_device(results, table):
@@ -300,9 +317,10 @@ def main(arguments=None):
         README: markdown(results),
         FUNCTIONS: functions(results),
         TRAINING: training(results),
+        CKKS: ckks(results),
     }
-    print(tables[FUNCTIONS])
-    print(tables[TRAINING])
+    for path in (FUNCTIONS, TRAINING, CKKS):
+        print(tables[path])
     for path, table in tables.items():
         write_whole(path, with_table(path.read_text(encoding="utf-8"), table))
         print(path.relative_to(ROOT))

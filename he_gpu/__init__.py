@@ -1,4 +1,4 @@
-"""he_gpu: train models on secret-shared data, on NumPy or in CUDA kernels.
+"""he_gpu: compute on secret-shared and on encrypted data, on NumPy or in CUDA kernels.
 
 The public names and nothing else; README.md shows how they go together. Import it as ``he``:
 `abs`, `max`, `min`, `pow` and `sum` are of secret tensors; a star import would hide Python's own.
@@ -87,6 +87,7 @@ from he_gpu.functions import (
     vecdot,
     where,
 )
+from he_gpu.he import Ciphertext, Ckks, CkksParams
 from he_gpu.models import (
     LinearRegression,
     LogisticRegression,
@@ -103,6 +104,9 @@ from he_gpu.tensor import Polynomial, SecretTensor, approximate
 __version__ = "0.1.0"
 
 __all__ = [
+    "Ciphertext",
+    "Ckks",
+    "CkksParams",
     "Cost",
     "LinearRegression",
     "LogisticRegression",

@@ -24,12 +24,25 @@ import numpy as np
 from tqdm import tqdm
 
 import he_gpu as he
-from he_gpu.backend import unavailable_reason
+from he_gpu.backend import to_host, unavailable_reason
 from he_gpu.errors import ArgumentValueError, DeviceUnavailableError, HeGpuError
+from he_gpu.models.ckks_reservoir import Descended, learn_encrypted, learning_context
 from he_gpu.session import PROTOCOLS
 
 INPUTS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 TARGETS = np.array([0.0, 1.0, 1.0, 0.0])
+LEFT_OUT = argparse.SUPPRESS
+SHARING = {
+    "protocol": "additive",
+    "parties": None,
+    "steps": 250,
+    "learning_rate": 1e-3,
+    "log_every": 50,
+    "plot": None,
+}
+"""Defaults of ``xor`` on shares."""
+CKKS = {"steps": 10, "learning_rate": 0.0041}
+"""Defaults of ``xor`` under CKKS: few steps need a large rate; this one was tried in plaintext."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,21 +68,60 @@ def _parser() -> argparse.ArgumentParser:
     xor = commands.add_parser(
         "xor",
         formatter_class=wide,
-        help="learn XOR on secret shares",
-        description="Encrypt, add and decrypt two numbers; then learn XOR on secret shares with "
-        "a linear model on a random ReLU reservoir. All parties run in this process.",
+        help="learn XOR on secret shares or ciphertexts",
+        description="Encrypt, add and decrypt two numbers; then learn XOR with a linear model on a "
+        "random ReLU reservoir: on secret shares, all parties in this process, or under CKKS, in a "
+        "second process that gets public keys and ciphertexts alone.",
     )
     xor.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or emulator")
-    xor.add_argument("--protocol", default="additive", choices=PROTOCOLS, help="sharing scheme")
     xor.add_argument(
-        "--parties", type=int, metavar="N", help="how many (default: 2; replicated: 3; plain: 1)"
+        "--scheme",
+        default="sharing",
+        choices=("sharing", "ckks"),
+        help="sharing: between parties that work together; ckks: homomorphic encryption, trained "
+        "by a process that cannot decrypt",
     )
-    xor.add_argument("--steps", type=int, default=250, help="gradient steps")
+    xor.add_argument(
+        "--protocol",
+        default=LEFT_OUT,
+        choices=PROTOCOLS,
+        help=f"of sharing (default: {SHARING['protocol']})",
+    )
+    xor.add_argument(
+        "--parties",
+        default=LEFT_OUT,
+        type=int,
+        metavar="N",
+        help="of sharing, how many (default: 2; replicated: 3; plain: 1)",
+    )
+    xor.add_argument(
+        "--steps",
+        default=LEFT_OUT,
+        type=int,
+        help=f"gradient steps (default: {SHARING['steps']}; ckks: {CKKS['steps']}, a level each)",
+    )
     xor.add_argument("--width", type=int, default=256, help="reservoir features")
-    xor.add_argument("--learning-rate", type=float, default=1e-3, help="step size")
-    xor.add_argument("--log-every", type=int, default=50, help="steps between losses; 0: none")
+    xor.add_argument(
+        "--learning-rate",
+        default=LEFT_OUT,
+        type=float,
+        help=f"step size (default: {SHARING['learning_rate']}; ckks: {CKKS['learning_rate']}, "
+        "which suits few steps)",
+    )
+    xor.add_argument(
+        "--log-every",
+        default=LEFT_OUT,
+        type=int,
+        help=f"of sharing, steps between losses; 0: none (default: {SHARING['log_every']})",
+    )
     xor.add_argument("--random-state", type=int, default=0, help="seed of the public reservoir")
-    xor.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the loss curve")
+    xor.add_argument(
+        "--plot",
+        default=LEFT_OUT,
+        type=Path,
+        metavar="FILE.png",
+        help="of sharing, draw the loss curve",
+    )
     xor.add_argument("--json", action="store_true", help="print one JSON object instead")
     xor.set_defaults(run=_xor)
 
@@ -94,6 +146,91 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _xor(options: argparse.Namespace) -> None:
+    """Learn XOR by the scheme that was chosen; what another scheme asks for is refused."""
+    ckks = options.scheme == "ckks"
+    for name in SHARING:
+        if ckks and name in options and name not in CKKS:
+            option = f"--{name.replace('_', '-')}"
+            raise ArgumentValueError(f"{option} means nothing with --scheme ckks")
+    for name, default in (CKKS if ckks else SHARING).items():
+        if name not in options:
+            setattr(options, name, default)
+    if ckks:
+        _xor_on_ciphertexts(options)
+    else:
+        _xor_on_shares(options)
+
+
+def _xor_on_ciphertexts(options: argparse.Namespace) -> None:
+    start = time.perf_counter()
+    context = learning_context(options.steps, options.device)
+    x, y = context.encrypt([2.0]), context.encrypt([5.0])
+    total = x + y
+    cipher = {
+        name: [int(word) for word in to_host(ciphertext.components[0, 0, :3])]
+        for name, ciphertext in (("x", x), ("y", y), ("sum", total))
+    }
+    decrypted = float(context.decrypt(total)[0])
+    if not options.json:
+        print(f"x = 2 encrypted: {cipher['x']} and {x.components.size - 3} more words")
+        print(f"y = 5 encrypted: {cipher['y']} and as many")
+        print(f"sum of the ciphertexts: {cipher['sum']} and as many")
+        print(f"Decrypted result: {decrypted:.6f}")
+        print(
+            f"learning XOR under CKKS in a process without the secret key, device "
+            f"{context.device}, {context.params}",
+            flush=True,
+        )
+    learned = learn_encrypted(
+        context,
+        INPUTS,
+        TARGETS,
+        width=options.width,
+        learning_rate=options.learning_rate,
+        random_state=options.random_state,
+    )
+    seconds = time.perf_counter() - start
+    runs = {"residual": learned.residual, "gradient": learned.gradient}
+    predictions, targets = learned.residual.predictions, TARGETS.astype(int).tolist()
+    if options.json:
+        result = {
+            "cipher": {**cipher, "decrypted": decrypted},
+            "device": context.device,
+            "scheme": options.scheme,
+            "ring_degree": context.ring_degree,
+            "depth": context.depth,
+            "modulus_bits": context.params.modulus_bits,
+            "learning_rate": options.learning_rate,
+            **{name: _told(run) for name, run in runs.items()},
+            "predictions": predictions,
+            "targets": targets,
+            "seconds": seconds,
+            "bytes_sent": learned.bytes_sent,
+        }
+        print(json.dumps(result))
+        return
+    for name, run in runs.items():
+        print(
+            f"{name} descent: {run.n_steps} steps in {run.seconds:.1f} s, weights within "
+            f"{run.deviation:.1e} of plaintext, predictions",
+            *run.predictions,
+        )
+    print(f"{seconds:.1f} s in all, {learned.bytes_sent} bytes to the training process")
+    print("targets:", *targets)
+    print("predictions:", *predictions)
+
+
+def _told(run: Descended) -> dict[str, Any]:
+    return {
+        "steps": run.n_steps,
+        "outputs": run.outputs.tolist(),
+        "predictions": run.predictions,
+        "deviation": run.deviation,
+        "seconds": run.seconds,
+    }
+
+
+def _xor_on_shares(options: argparse.Namespace) -> None:
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         raise ArgumentValueError("--plot needs matplotlib: pip install '.[plot]'")
     if options.plot and not options.plot.absolute().parent.is_dir():

@@ -14,6 +14,9 @@ from he_gpu import functions
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTRACT = {
+    "Ciphertext",
+    "Ckks",
+    "CkksParams",
     "LinearRegression",
     "LogisticRegression",
     "MLPClassifier",

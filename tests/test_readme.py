@@ -10,6 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DOCUMENTS = (
+    "README.md",
+    "docs/ckks.md",
+    "docs/functions.md",
+    "docs/numpy.md",
+    "docs/training.md",
+)
 PRINTED = re.compile(r"^\s*print\(.*\)  # (.*)$", re.MULTILINE)
 
 
@@ -21,7 +28,7 @@ def python_blocks(document: str) -> list[tuple[int, str]]:
 
 BLOCKS = [
     pytest.param(document, line, source, id=f"{document}:{line}")
-    for document in ("README.md", "docs/numpy.md", "docs/functions.md", "docs/training.md")
+    for document in DOCUMENTS
     for line, source in python_blocks(document)
 ]
 

@@ -62,6 +62,14 @@ class Ciphertext:
         [[7.0, 8.0, 5.0], [8.0, 5.0, 5.0]]
         >>> context.decrypt((x * (1 + 1j)).conjugate()).round(3)
         array([1.-1.j, 2.-2.j, 3.-3.j])
+        >>> context.decrypt(x.polynomial([1, 0, 0.5])).round(3)  # 1 + x**2 / 2
+        array([1.5, 3. , 5.5])
+        >>> context.decrypt(x.chebyshev([0, 0, 1], interval=(1, 3))).round(3)  # T_2(x - 2)
+        array([ 1., -1.,  1.])
+        >>> x.device, x.scale == context.params.scale
+        ('cpu', True)
+        >>> context.load_ciphertext(x.serialize())
+        <Ciphertext of 3 values, level 2, ... bits, cpu>
         >>> y * x
         Traceback (most recent call last):
         ...
@@ -192,6 +200,15 @@ class Ciphertext:
 
         Raises:
             OSError: it cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> from he_gpu import Ckks, CkksParams
+            >>> context = Ckks(CkksParams(depth=0, scale_bits=24), "cpu")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     context.encrypt([1.0, 2.0]).save(f"{folder}/x.ct")
+            ...     context.decrypt(context.load_ciphertext(f"{folder}/x.ct")).round(1)
+            array([1., 2.])
         """
         write(path, self.serialize(), private=False)
 
@@ -213,7 +230,17 @@ class Ciphertext:
     # What a ciphertext is not
 
     def replace(self, **changes: Any) -> Ciphertext:
-        """Return a ciphertext that differs in some attributes, and in its seed."""
+        """Return a ciphertext that differs in some attributes, and in its seed.
+
+        Nothing is checked: it is for who knows a closer bound than operators can, as that values
+        in [0, 1] stay there.
+
+        Example:
+            >>> from he_gpu import Ckks, CkksParams
+            >>> x = Ckks(CkksParams(depth=1, scale_bits=30), "cpu").encrypt([0.25, 3.0])
+            >>> x.size, x.replace(size=3.0).size
+            (4.0, 3.0)
+        """
         return replace(self, **{"seed": None, **changes})
 
     def __bool__(self) -> NoReturn:

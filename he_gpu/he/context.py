@@ -77,6 +77,10 @@ class Ckks:
         Traceback (most recent call last):
         ...
         he_gpu.errors.NoSecretKeyError: Ckks.decrypt: this context has no secret key; ...
+        >>> other = Ckks.load(party.serialize(), device="cpu")  # in the other party's process
+        >>> received = other.load_ciphertext(x.serialize())
+        >>> context.decrypt(context.load_ciphertext((-received).serialize())).round(3)
+        array([-1., -2., -3.])
     """
 
     def __init__(self, params: CkksParams, device: str = "auto", seed: int | None = None):
@@ -186,6 +190,14 @@ class Ckks:
         Raises:
             PermissionError: as `serialize`.
             OSError: it cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> context = Ckks(CkksParams(depth=0, scale_bits=24), "cpu")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     context.save(f"{folder}/secret.key", secret_key=True)
+            ...     Ckks.load(f"{folder}/secret.key", device="cpu")
+            <Ckks with the secret key, N = 2048, depth 0, cpu>
         """
         write(path, self.serialize(secret_key=secret_key), private=secret_key)
 

@@ -150,7 +150,7 @@ def _product(a: Ciphertext, values: Array, kept: dict[Any, list[Array]] | None) 
         if keys.galois.has(step):
             keys.galois.of_rotation(step)
 
-    vector = _repeated(a, layout)
+    vector = _repeated(a.replace(leftovers=False), layout)  # the diagonals are zero on those
     steps, babies, input_error = _rotated(vector, plan)
     offsets = layout.offsets(values)
     if not len(offsets):  # a matrix of zeros

@@ -64,6 +64,19 @@ class CkksParams:
         CkksParams(N=8192, levels=3, log2 QP=195, scale=2**40.0, digits=8, security=128)
         >>> CkksParams(depth=3, ring_degree=16384)
         CkksParams(N=16384, levels=3, log2 QP=340, scale=2**40.0, digits=1, security=128)
+        >>> params = CkksParams(depth=1, scale_bits=30)
+        >>> params.n_slots, params.n_digits, round(params.modulus_bits)
+        (2048, 4, 95)
+        >>> params.scale >= 2**30, params.precision_bits > 10, params.largest() > 2**9
+        (True, True, True)
+        >>> params.digest == CkksParams(depth=1, scale_bits=30, ring_degree=4096).digest
+        True
+        >>> CkksParams(depth=1, scale_bits=30, public_queries=10).flooding_bits
+        34
+        >>> CkksParams(depth=5, ring_degree=8192)
+        Traceback (most recent call last):
+        ...
+        he_gpu.errors.ArgumentValueError: CkksParams: depth 5 with scale_bits 40 needs a modulus ...
     """
 
     depth: int

@@ -21,7 +21,7 @@ from he_gpu.errors import ArgumentTypeError, ArgumentValueError, ExhaustedLevelE
 from he_gpu.he import noise
 from he_gpu.he.arithmetic import add, check_fits, mul, rescaled
 from he_gpu.he.chain import FRACTION_BITS
-from he_gpu.he.encoding import encode, encode_constant
+from he_gpu.he.encoding import constant, encode, encode_constant
 from he_gpu.he.key_switch import relinearise
 from he_gpu.he.series import Series, best_babies, cuts, depth, halves, trimmed
 
@@ -70,16 +70,23 @@ def chebyshev_series(a: Ciphertext, coefficients: Any, interval: tuple[float, fl
 
     Raises:
         TypeError: no numbers.
-        ValueError: as `power_series`; an interval that is none.
+        ValueError: as `power_series`; an interval that is none; complex values, for which the
+            polynomials are not bounded.
 
     Error: as `power_series`; T_k takes an error in y up to some k**2 times.
-    Cost: `depth` levels, which see for intervals; products as `power_series`.
+    Cost: `depth` levels, and one more to bring values from the interval to (-1, 1), unless 2 over
+        its length is an integer and slots behind the vector are zero; products as `power_series`.
     """
     series = _coefficients(coefficients, "chebyshev")
     low, high = _interval(interval)
     factor, middle = 2 / (high - low), (low + high) / 2
     padded, degree = a.span <= a.n_values, len(series) - 1
     if degree:
+        if not a.is_real:
+            raise ArgumentValueError(
+                "Ciphertext.chebyshev: the values must be real, and these are complex; "
+                "polynomial() takes them"
+            )
         _check_levels(a, degree, not (factor.is_integer() and padded), "chebyshev")
         a = a.replace(size=min(a.size, max(abs(low), abs(high))))
         if not padded:
@@ -125,10 +132,10 @@ class _Sum:
         constant_scale = self.scale / term.scale
         words = term.components[:, : len(self.ring.moduli)]
         if isinstance(factor, complex):
-            constant = self.ring.ntt(encode_constant(factor, constant_scale, self.ring))
-            words = self.ring.mul(words, constant)
+            encoded = self.ring.ntt(encode_constant(factor, constant_scale, self.ring))
+            words = self.ring.mul(words, encoded)
         else:
-            words = self.ring.mul_integer(words, round(Fraction(factor) * constant_scale))
+            words = self.ring.mul_integer(words, constant(factor, constant_scale))
         self._add_pair(words)
         rounding = noise.encoding_constant(abs(factor), constant_scale)
         self.error += noise.product(term.size, term.error, abs(factor), rounding)
@@ -246,12 +253,17 @@ class _Evaluation:
     def constant(
         self, value: complex, level: int, scale: Fraction, clear: bool
     ) -> tuple[Array, float]:
-        """Return a constant's encoding as values, and a bound on its error."""
+        """Return a constant's encoding as values that broadcast, and a bound on its error."""
         ring, size = self.ladder.ring(level), abs(value)
         if clear:
             words = ring.ntt(encode(np.full(self.a.n_values, value), scale, ring))
             return words, noise.encoding(size, scale, self.ladder.ring_degree)
-        return ring.ntt(encode_constant(value, scale, ring)), noise.encoding_constant(size, scale)
+        rounding = noise.encoding_constant(size, scale)
+        if isinstance(value, complex):
+            return ring.ntt(encode_constant(value, scale, ring)), rounding
+        integer = constant(value, scale)
+        column = np.array([integer % q for q in ring.moduli], np.uint32)[:, None]
+        return self.ladder.backend.asarray(column), rounding
 
 
 def _evaluated(a: Ciphertext, series: Series, *, chebyshev: bool, function: str) -> Ciphertext:

@@ -64,4 +64,7 @@ def dot(left: Sequence[Ciphertext], right: Sequence[Ciphertext]) -> Ciphertext:
         size=size,
         error=error,
         is_real=all(each.is_real for each in everything),
+        leftovers=any(
+            min(a.span, b.span) > a.n_values and (a.leftovers or b.leftovers) for a, b in pairs
+        ),
     )

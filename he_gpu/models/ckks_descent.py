@@ -76,7 +76,7 @@ def residual_descent(
 def gradient_descent(
     samples: Sequence[Ciphertext], targets: Ciphertext, columns: int
 ) -> tuple[Ciphertext, int]:
-    """Return the weights of w_0 = 0, w <- w - f^T (f w - y), after all steps that there are levels for.
+    """Return the weights of w_0 = 0, w <- w - f^T (f w - y), after as many steps as levels allow.
 
     Args:
         samples: as for `residual_descent`, with a level at least.
@@ -126,23 +126,22 @@ def _decay(samples: Sequence[Ciphertext], columns: int) -> list[Ciphertext]:
     """Return the diagonals of I - f f^T: entry (i, i + d) of diagonal d in slots i modulo n."""
     n, packed = len(samples), _packed(samples)
     diagonals: list[Ciphertext] = []
-    moved = [_placed(sample, at, n) for at, sample in enumerate(samples)]
+    moved = [_moved(sample, at, n) for at, sample in enumerate(samples)]
     for d in range(n):
         if 2 * d > n:  # the matrix is symmetric
             diagonals.append(diagonals[n - d].rotate(d))
             continue
-        others = _packed([moved[(i + d) % n][i] for i in range(n)])
+        others = _packed([moved[(i + d) % n][d] for i in range(n)])
         kernel = _over_features(packed * others, n, columns)
-        entries = (-kernel if d else 1 - kernel)
+        entries = -kernel if d else 1 - kernel
         diagonals.append(entries.replace(size=1.0))
     return diagonals
 
 
-def _placed(sample: Ciphertext, at: int, n: int) -> list[Ciphertext]:
-    """Return a sample in the slots of sample 0, 1, ..., n - 1."""
-    steps = [at - to for to in range(n) if to != at]
-    rest = iter(sample.rotations(steps))
-    return [sample if to == at else next(rest) for to in range(n)]
+def _moved(sample: Ciphertext, at: int, n: int) -> list[Ciphertext]:
+    """Return a sample in its own slots, in those of the sample before it, ..., n / 2 before it."""
+    steps = (at - (at - d) % n for d in range(1, n // 2 + 1))
+    return [sample, *sample.rotations(steps)]
 
 
 def _over_features(a: Ciphertext, n: int, columns: int) -> Ciphertext:

@@ -80,6 +80,13 @@ def test_the_tables_of_training_are_what_the_results_give():
     )
 
 
+def test_the_table_of_encryption_is_what_the_results_give():
+    document = report.CKKS.read_text(encoding="utf-8")
+    assert document == report.with_table(document, report.ckks(RESULTS)), (
+        "docs/ckks.md is not what the results give: make report"
+    )
+
+
 def test_every_headline_of_the_results_is_in_the_readme():
     readme = report.README.read_text(encoding="utf-8")
     found = report.rows(RESULTS, headline=True)
@@ -140,6 +147,27 @@ def test_the_table_of_a_step_taken_apart():
         "| sums | 200 ms, 100% | 200 ms, 100% |",
     ]
     assert report.training(MADE) == ""
+
+
+def test_the_table_of_made_encryption():
+    made = [
+        {
+            "suite": "ckks",
+            "environment": environment(),
+            "rows": [
+                row("multiply", 4.0, error=1.25e-8, error_bound=2e-7, seal_error=3e-8),
+                row("add", 2.0),
+            ],
+        }
+    ]
+    assert report.ckks(made).splitlines()[2:] == [
+        "| job | time | rate | of the roof | times a baseline of the same run | largest error | "
+        "bound | SEAL's error |",
+        "|---|---:|---:|---:|---|---:|---:|---:|",
+        "| multiply | 500 ms |  |  | 4.00 x float64 product | 1.2e-08 | 2.0e-07 | 3.0e-08 |",
+        "| add | 500 ms |  |  | 2.00 x float64 product |  |  |  |",
+    ]
+    assert report.ckks(MADE) == ""
 
 
 def test_a_changed_figure_changes_the_table():

@@ -1,5 +1,6 @@
 """Products of matrices with encrypted vectors against NumPy, and what they refuse."""
 
+import doctest
 from functools import cache
 
 import numpy as np
@@ -13,10 +14,11 @@ from he_gpu.errors import (
     KeyMismatchError,
     RangeError,
 )
-from he_gpu.he import key_switch
+from he_gpu.he import diagonals, key_switch
 from he_gpu.he.context import Ckks
 from he_gpu.he.diagonals import best, layouts
 from he_gpu.he.linear import PlainMatrix, rotations_for
+from he_gpu.he.products import dot
 from tests.he.contexts import SLOTS, assert_within, context, parameters, reals
 
 SHAPES = [
@@ -56,9 +58,9 @@ def rotated_sum(layout, values, vector):
     for step in layout.before:
         slots = slots + np.roll(slots, step)
     offsets = layout.offsets(values)
-    diagonals = layout.diagonals(values, offsets)
+    vectors = layout.diagonals(values, offsets)
     result = np.zeros(layout.slots)
-    for t, diagonal in zip(offsets, diagonals, strict=True):
+    for t, diagonal in zip(offsets, vectors, strict=True):
         result += diagonal * np.roll(slots, -layout.sign * t)
     for step in layout.after:
         result = result + np.roll(result, -step)
@@ -308,20 +310,27 @@ def test_results_that_a_level_cannot_hold(holder):
 
 def test_sums_and_rotations_refuse_leftovers(holder):
     x = reals(64)
-    wide, total = matrix(2, 64) @ holder.encrypt(x), holder.encrypt(x).sum()
+    values, X = matrix(2, 64) / 8, holder.encrypt(x)
+    wide, total = values @ X, X.sum()
     for left in (wide, total, wide + 1, -wide, wide * 2.0, wide * wide):
         for call in (left.sum, lambda left=left: left.rotate(1)):
-            with pytest.raises(ArgumentValueError, match="multiply it by a vector of . ones"):
+            with pytest.raises(ArgumentValueError, match=r"multiply it by a vector of \d ones"):
                 call()
+    assert holder.load_ciphertext(total.serialize()).leftovers
+    assert dot([wide], [wide]).leftovers
     with pytest.raises(ArgumentValueError, match="behind both vectors"):
         wide @ wide
-    expected = matrix(2, 64) @ x
+    expected = values @ x
     cleared = wide * np.ones(2)
     assert not cleared.leftovers
     assert_within(holder, cleared.rotate(1), [expected[1], 0])
     assert_within(holder, cleared.sum(), [expected.sum()])
     Y = holder.encrypt([0.5, 2.0])
     assert_within(holder, (wide * Y).sum(), [expected @ [0.5, 2.0]])
+
+
+def test_examples():
+    assert doctest.testmod(diagonals).failed == 0 < doctest.testmod(diagonals).attempted
 
 
 def test_rotations_for_refuses_shapes():
