@@ -3,8 +3,8 @@
     python -m bench.report            # or: make report
 
 Every number comes from the files; nothing here is typed. A table stands between two comments of
-README.md, others likewise in docs/functions.md, docs/training.md and docs/ckks.md, which are printed
-too; they need no matplotlib. The plots go to docs/figures as PNG and SVG.
+README.md, others likewise in docs/functions.md, docs/training.md and docs/ckks.md, which are
+printed too; they need no matplotlib. The plots go to docs/figures as PNG and SVG.
 """
 
 import argparse

@@ -78,6 +78,8 @@ def test_examples_print_what_they_say(name: str, monkeypatch: pytest.MonkeyPatch
         inspect.getdoc(value) or "", dict(vars(module)), name, module.__file__, 0
     )
     report: list[str] = []
-    results = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(test, out=report.append)
+    results = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(
+        test, out=report.append
+    )
     assert not results.failed, "".join(report)
     assert results.attempted == len(test.examples) > 0

@@ -111,7 +111,7 @@ def test_wheel_states_licence_python_and_command(wheel: Path) -> None:
         assert f"{info}/licenses/LICENSE" in archive.namelist()
     assert "License-Expression: Apache-2.0" in metadata
     assert re.search(r"^Requires-Python: (<3\.14,>=3\.10|>=3\.10,<3\.14)$", metadata, re.MULTILINE)
-    for extra in ("cuda12", "cuda13", "plot", "test", "nvrtc", "dev"):
+    for extra in ("cuda12", "cuda13", "plot", "test", "nvrtc", "seal", "dev"):
         assert f"Provides-Extra: {extra}\n" in metadata
     assert "he-gpu = he_gpu.cli:main" in commands
 

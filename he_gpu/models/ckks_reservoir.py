@@ -47,7 +47,7 @@ class Descended(NamedTuple):
     @property
     def predictions(self) -> list[int]:
         """Whether each output is above 1/2."""
-        return (self.outputs > 0.5).astype(int).tolist()
+        return [int(output > 0.5) for output in self.outputs]
 
     @property
     def deviation(self) -> float:
