@@ -22,7 +22,7 @@ LENET_BATCH, LENET_RATE, LENET_EPOCHS = 32, 0.05, 8
 NEAR_STARTS = 5
 SHAPES = {"cpu": 128, "cuda": 128, "emulator": 2}
 """Images in a batch."""
-ROUNDS, BREAKDOWN_ROUNDS = 11, 5
+ROUNDS, LONG_ROUNDS = 11, 5
 
 schemes = pytest.mark.parametrize("scheme", ["2 parties", "replicated"])
 
@@ -233,7 +233,7 @@ def test_lenet(scheme, device, backend, record):
         f"LeNet, 8 x 8 digits, an epoch of batches of {LENET_BATCH}, {scheme} in one process",
         lambda: convolved_on_shares(X, y, device, scheme, 1),
         baselines,
-        rounds=ROUNDS,
+        rounds=LONG_ROUNDS,
         headline=True,
         **facts,
         **SCHEMES[scheme],
@@ -313,7 +313,7 @@ def apart(backend, model, x, target, loss, optimiser):
     def parts(clock):
         breakdown.by_part(clock, model, x, target, loss, optimiser)
 
-    return breakdown.measured(backend, {"parts": parts, "stack": stack}, BREAKDOWN_ROUNDS)
+    return breakdown.measured(backend, {"parts": parts, "stack": stack}, LONG_ROUNDS)
 
 
 def peer(network, images, classes, device, size):

@@ -26,23 +26,14 @@ from tqdm import tqdm
 import he_gpu as he
 from he_gpu.backend import to_host, unavailable_reason
 from he_gpu.errors import ArgumentValueError, DeviceUnavailableError, HeGpuError
-from he_gpu.models.ckks_reservoir import Descended, learn_encrypted, learning_context
+from he_gpu.models.ckks_reservoir import learn_encrypted, learning_context
 from he_gpu.session import PROTOCOLS
 
 INPUTS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 TARGETS = np.array([0.0, 1.0, 1.0, 0.0])
-LEFT_OUT = argparse.SUPPRESS
-SHARING = {
-    "protocol": "additive",
-    "parties": None,
-    "steps": 250,
-    "learning_rate": 1e-3,
-    "log_every": 50,
-    "plot": None,
-}
-"""Defaults of ``xor`` on shares."""
-CKKS = {"steps": 10, "learning_rate": 0.0041}
-"""Defaults of ``xor`` under CKKS: few steps need a large rate; this one was tried in plaintext."""
+SHARING = {"protocol": "additive", "parties": None, "steps": 250, "learning_rate": 1e-3}
+SHARING |= {"log_every": 50, "plot": None}
+CKKS = {"steps": 10, "learning_rate": 0.0041}  # few steps need a large rate, tried in plaintext
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
     xor = commands.add_parser(
         "xor",
+        argument_default=argparse.SUPPRESS,  # defaults depend on the scheme
         formatter_class=wide,
         help="learn XOR on secret shares or ciphertexts",
         description="Encrypt, add and decrypt two numbers; then learn XOR with a linear model on a "
@@ -83,46 +75,42 @@ def _parser() -> argparse.ArgumentParser:
     )
     xor.add_argument(
         "--protocol",
-        default=LEFT_OUT,
         choices=PROTOCOLS,
         help=f"of sharing (default: {SHARING['protocol']})",
     )
     xor.add_argument(
         "--parties",
-        default=LEFT_OUT,
         type=int,
         metavar="N",
         help="of sharing, how many (default: 2; replicated: 3; plain: 1)",
     )
     xor.add_argument(
         "--steps",
-        default=LEFT_OUT,
         type=int,
         help=f"gradient steps (default: {SHARING['steps']}; ckks: {CKKS['steps']}, a level each)",
     )
     xor.add_argument("--width", type=int, default=256, help="reservoir features")
     xor.add_argument(
         "--learning-rate",
-        default=LEFT_OUT,
         type=float,
         help=f"step size (default: {SHARING['learning_rate']}; ckks: {CKKS['learning_rate']}, "
         "which suits few steps)",
     )
     xor.add_argument(
         "--log-every",
-        default=LEFT_OUT,
         type=int,
         help=f"of sharing, steps between losses; 0: none (default: {SHARING['log_every']})",
     )
     xor.add_argument("--random-state", type=int, default=0, help="seed of the public reservoir")
     xor.add_argument(
         "--plot",
-        default=LEFT_OUT,
         type=Path,
         metavar="FILE.png",
         help="of sharing, draw the loss curve",
     )
-    xor.add_argument("--json", action="store_true", help="print one JSON object instead")
+    xor.add_argument(
+        "--json", action="store_true", default=False, help="print one JSON object instead"
+    )
     xor.set_defaults(run=_xor)
 
     info = commands.add_parser(
@@ -148,17 +136,14 @@ def _parser() -> argparse.ArgumentParser:
 def _xor(options: argparse.Namespace) -> None:
     """Learn XOR by the scheme that was chosen; what another scheme asks for is refused."""
     ckks = options.scheme == "ckks"
+    defaults = CKKS if ckks else SHARING
     for name in SHARING:
-        if ckks and name in options and name not in CKKS:
+        if name in options and name not in defaults:
             option = f"--{name.replace('_', '-')}"
-            raise ArgumentValueError(f"{option} means nothing with --scheme ckks")
-    for name, default in (CKKS if ckks else SHARING).items():
-        if name not in options:
-            setattr(options, name, default)
-    if ckks:
-        _xor_on_ciphertexts(options)
-    else:
-        _xor_on_shares(options)
+            raise ArgumentValueError(f"{option} means nothing with --scheme {options.scheme}")
+    for name, default in defaults.items():
+        vars(options).setdefault(name, default)
+    (_xor_on_ciphertexts if ckks else _xor_on_shares)(options)
 
 
 def _xor_on_ciphertexts(options: argparse.Namespace) -> None:
@@ -181,14 +166,9 @@ def _xor_on_ciphertexts(options: argparse.Namespace) -> None:
             f"{context.device}, {context.params}",
             flush=True,
         )
-    learned = learn_encrypted(
-        context,
-        INPUTS,
-        TARGETS,
-        width=options.width,
-        learning_rate=options.learning_rate,
-        random_state=options.random_state,
-    )
+    names = ("width", "learning_rate", "random_state")
+    chosen = {name: getattr(options, name) for name in names}
+    learned = learn_encrypted(context, INPUTS, TARGETS, **chosen)
     seconds = time.perf_counter() - start
     runs = {"residual": learned.residual, "gradient": learned.gradient}
     predictions, targets = learned.residual.predictions, TARGETS.astype(int).tolist()
@@ -201,7 +181,7 @@ def _xor_on_ciphertexts(options: argparse.Namespace) -> None:
             "depth": context.depth,
             "modulus_bits": context.params.modulus_bits,
             "learning_rate": options.learning_rate,
-            **{name: _told(run) for name, run in runs.items()},
+            **{name: run.told() for name, run in runs.items()},
             "predictions": predictions,
             "targets": targets,
             "seconds": seconds,
@@ -218,16 +198,6 @@ def _xor_on_ciphertexts(options: argparse.Namespace) -> None:
     print(f"{seconds:.1f} s in all, {learned.bytes_sent} bytes to the training process")
     print("targets:", *targets)
     print("predictions:", *predictions)
-
-
-def _told(run: Descended) -> dict[str, Any]:
-    return {
-        "steps": run.n_steps,
-        "outputs": run.outputs.tolist(),
-        "predictions": run.predictions,
-        "deviation": run.deviation,
-        "seconds": run.seconds,
-    }
 
 
 def _xor_on_shares(options: argparse.Namespace) -> None:

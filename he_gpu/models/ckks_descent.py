@@ -44,7 +44,7 @@ def residual_descent(
             elsewhere.
         targets: in all slots, that of sample i in slots i modulo n.
         columns: features, a power of two.
-        n_steps: 1 at least; the samples need a level more than steps.
+        n_steps: 1 at least; the samples need a level more than steps, or one for one.
 
     Returns:
         A ciphertext with weight k in slot n k.
@@ -56,7 +56,7 @@ def residual_descent(
     with tqdm(
         total=n_steps, desc="residual recursion", unit="step", disable=None, leave=False
     ) as bar:
-        matrix = _decay(samples, columns)
+        matrix = _decay(samples, columns) if n_steps > 1 else []
         largest = math.sqrt(n) * targets.size
         e, residuals = targets, [targets]
         for _ in range(n_steps - 1):

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,6 +54,16 @@ class Descended(NamedTuple):
         """The largest difference between decrypted and plaintext weights."""
         return float(np.abs(self.weights - self.plain).max())
 
+    def told(self) -> dict[str, Any]:
+        """Return what JSON can hold of it."""
+        return {
+            "steps": self.n_steps,
+            "outputs": self.outputs.tolist(),
+            "predictions": self.predictions,
+            "deviation": self.deviation,
+            "seconds": self.seconds,
+        }
+
 
 class Learned(NamedTuple):
     """What a training under CKKS gave.
@@ -74,6 +84,9 @@ class Learned(NamedTuple):
 def learning_context(n_steps: int, device: str = "auto") -> Ckks:
     """Return keys for so many steps of the residual recursion: a level for each and one more.
 
+    Bounds of errors grow by about a bit with each of these steps, and by four with each of gradient
+    descent, of which there are half as many; the scale grows with them.
+
     Raises:
         TypeError: n_steps is no integer.
         ValueError: n_steps below 1, or more than any secure parameters have levels for; a device
@@ -81,7 +94,7 @@ def learning_context(n_steps: int, device: str = "auto") -> Ckks:
         RuntimeError: a device that this machine lacks.
     """
     steps = integer(_FUNCTION, "n_steps", n_steps, 1)
-    return Ckks(CkksParams(depth=steps + 1), device)
+    return Ckks(CkksParams(steps + 1, max(40, 26 + 2 * steps)), device)
 
 
 def learn_encrypted(
@@ -128,7 +141,7 @@ def learn_encrypted(
         raise ArgumentTypeError(f"{_FUNCTION}: random_state must be an integer, got None")
     F = reservoir_features(np.asarray(X, float), width, seed)
     descent.check_rate(F)
-    layout = _Layout.of(F.shape[0], width, context.slots)
+    layout = Layout.of(F.shape[0], width, context.slots)
     start = time.perf_counter()
     scaled = F * np.sqrt(descent.rate)
     with tempfile.TemporaryDirectory(prefix="he-gpu-") as name:
@@ -161,8 +174,15 @@ def learn_encrypted(
     return Learned(residual, gradient, seconds, bytes_sent)
 
 
-class _Layout(NamedTuple):
-    """Where features stand in slots: feature k of sample i in slot n k + i, again and again."""
+class Layout(NamedTuple):
+    """Where features stand in slots: feature k of sample i in slot n k + i, again and again.
+
+    Attributes:
+        n: samples, a power of two.
+        columns: features, a power of two.
+        width: features that are not padding.
+        slots: of a ciphertext.
+    """
 
     n: int
     columns: int
@@ -170,7 +190,12 @@ class _Layout(NamedTuple):
     slots: int
 
     @classmethod
-    def of(cls, n: int, width: int, slots: int) -> _Layout:
+    def of(cls, n: int, width: int, slots: int) -> Layout:
+        """Return the layout of so many samples and features.
+
+        Raises:
+            ValueError: there are too few slots.
+        """
         layout = cls(_power_of_two(n), _power_of_two(width), width, slots)
         if layout.n * layout.columns > slots:
             raise ArgumentValueError(
@@ -180,17 +205,20 @@ class _Layout(NamedTuple):
         return layout
 
     def sample(self, F: Array, at: int) -> Array:
+        """Return the slots of a sample's ciphertext, zeros for one behind the last."""
         grid = np.zeros((self.columns, self.n))
         if at < len(F):
             grid[: self.width, at] = F[at]
         return np.tile(grid.ravel(), self.slots // grid.size)
 
     def targets(self, y: Array) -> Array:
+        """Return the slots of the targets' ciphertext."""
         padded = np.zeros(self.n)
         padded[: len(y)] = y
         return np.tile(padded, self.slots // self.n)
 
     def weights(self, values: Array) -> Array:
+        """Return the weights that stand in the slots of sample 0."""
         return values[: self.n * self.width : self.n]
 
 

@@ -262,7 +262,7 @@ def test_weights_that_show_the_rounding_of_columns_warn():
     t = np.linspace(-1, 1, 20)
     X, y = np.c_[np.ones(20), 1 + 1e-4 * t], (t > 0).astype(int)
     y[[9, 10]] = 1, 0
-    model = he.LogisticRegression(C=1e9, fit_intercept=False)
+    model = he.LogisticRegression(C=1e9, fit_intercept=False, tol=0, max_iter=40)
     with pytest.warns(errors.ConvergenceWarning, match="nearly dependent columns"):
         model.fit(X, y)
     he.LogisticRegression(C=1e9).fit(X, y)  # where the intercept takes the means off
