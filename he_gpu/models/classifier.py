@@ -144,6 +144,22 @@ class Classifier(Estimator):
         raise ArgumentTypeError(f"{type(self).__name__}: no scores are defined")
 
 
+class ProbabilisticClassifier(Classifier):
+    """Base of classifiers whose scores are logits."""
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probabilities of the classes, (n, n_classes).
+
+        Args, Returns, Raises: as `decision_function`.
+
+        Error, Cost: beyond the scores, of `SecretTensor.softmax`, or of `sigmoid` for two classes.
+        Leaks: nothing.
+        """
+        X = self._inputs(X, "predict_proba")
+        with no_grad():
+            return probabilities(self._scores(X))
+
+
 def probabilities(scores: Any) -> Any:
     """Return the probabilities (n, n_classes) of scores, (n, n_classes) or (n,) for two classes.
 

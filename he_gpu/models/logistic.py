@@ -21,18 +21,17 @@ from he_gpu.errors import (
     ConvergenceWarning,
     DivergenceError,
 )
-from he_gpu.models.classifier import Classifier, probabilities
+from he_gpu.models.classifier import ProbabilisticClassifier
 from he_gpu.models.data import as_labels, shared
 from he_gpu.models.log_loss import LogLoss, Point
 from he_gpu.models.newton import minimise
 from he_gpu.models.scaled_columns import ScaledColumns
-from he_gpu.nn import no_grad
 from he_gpu.nn.arguments import real
 from he_gpu.nn.values import is_secret
 from he_gpu.session import Session, current_session
 
 
-class LogisticRegression(Classifier):
+class LogisticRegression(ProbabilisticClassifier):
     """Logistic regression with an L2 penalty, binary or multinomial, as scikit-learn's.
 
     It minimises C times the sum of the log losses plus half the sum of squares of `coef_`; the
@@ -185,18 +184,6 @@ class LogisticRegression(Classifier):
                 stacklevel=2,
             )
         return self
-
-    def predict_proba(self, X: Any) -> Any:
-        """Return the probabilities of the classes, (n, n_classes).
-
-        Args, Returns, Raises: as `decision_function`.
-
-        Error, Cost: beyond the scores, of `SecretTensor.softmax`, or of `sigmoid` for two classes.
-        Leaks: nothing.
-        """
-        X = self._inputs(X, "predict_proba")
-        with no_grad():
-            return probabilities(self._scores(X))
 
     def _scores(self, X: Any) -> Any:
         scores = X @ self.coef_.T + self.intercept_

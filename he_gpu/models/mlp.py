@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentValueError
-from he_gpu.models.classifier import Classifier, probabilities
+from he_gpu.models.classifier import ProbabilisticClassifier
 from he_gpu.models.data import as_labels, as_targets
 from he_gpu.models.perceptron import Perceptron
 from he_gpu.models.regressor import Regressor
-from he_gpu.nn import accuracy, no_grad, r2_score
+from he_gpu.nn import accuracy, r2_score
 from he_gpu.session import Session
 
 SelfClassifier = TypeVar("SelfClassifier", bound="MLPClassifier")
 SelfRegressor = TypeVar("SelfRegressor", bound="MLPRegressor")
 
 
-class MLPClassifier(Perceptron, Classifier):
+class MLPClassifier(Perceptron, ProbabilisticClassifier):
     """A multi-layer perceptron for classes, trained by Adam or stochastic gradient descent.
 
     With the same parameters, random_state, and shuffle=False, solver="sgd" makes scikit-learn's
@@ -173,18 +173,6 @@ class MLPClassifier(Perceptron, Classifier):
             self.classes_, hot = as_labels(y, function, X.shape[0], known)
             self._train(chosen, X, *_of_classes(hot), settings, function)
         return self
-
-    def predict_proba(self, X: Any) -> Any:
-        """Return the probabilities of the classes, (n, n_classes).
-
-        Args, Returns, Raises: as `decision_function`.
-
-        Error, Cost: beyond the scores, of `SecretTensor.softmax`, or of `sigmoid` for two classes.
-        Leaks: nothing.
-        """
-        X = self._inputs(X, "predict_proba")
-        with no_grad():
-            return probabilities(self._scores(X))
 
     def _scores(self, X: Any) -> Any:
         z = self.network_(X).value
