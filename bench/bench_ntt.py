@@ -1,21 +1,37 @@
-"""Transforms of a batch of polynomials modulo several primes: time of a limb, and bytes moved."""
+"""Transforms of a batch of polynomials modulo several primes: time of a limb, and bytes moved.
+
+On the CPU butterflies run beside the four steps as exact float64 matrix products. SEAL's limbs have
+other bits than ours, so its time is scaled to transforms of as many bits.
+"""
+
+from functools import partial
 
 import numpy as np
 import pytest
 
+from bench import ntt_products, seal_peer
 from bench.operands import by_device
+from bench.threads import one_thread
 from he_gpu.backend import get_backend
 from he_gpu.backend.definition import ntt as definition
 from he_gpu.ring import ntt_primes
 
-DEGREES = (8192, 16384, 32768)
-NEAR = 2**26
-"""Size of the primes: three of them hold 78 bits."""
+DEGREES = (4096, 8192, 16384, 32768, 65536)
+NEAR = {"27 bits": 2**27, "20 bits": 2**20}
+"""Sizes of the primes: the largest, and those of which two hold a scale of 40 bits."""
 LIMBS = 6
-SEAL_BITS = 40
-"""Bits of SEAL's limbs; its time is scaled to the bits of ours."""
+SEAL_BITS, SEAL_LIMBS = 40, 8
+"""Of its primes, the special one among them, which the transformed polynomials lack."""
+MOST = 6.0
+"""Times SEAL's one thread, on the CPU."""
 LEAST_SHARE = 0.7
-"""Of the copy bandwidth, for the two passes of a transform on a Hopper GPU."""
+"""Of the copy bandwidth, for the two passes of a transform at N = 65536 on a Hopper GPU."""
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    with one_thread() as count:
+        yield count
 
 
 def words(moduli, polys, degree):
@@ -25,34 +41,11 @@ def words(moduli, polys, degree):
     )
 
 
-def seal_transforms(degree):
-    """SEAL's transforms of both polynomials of a ciphertext, forward and back, and its limbs."""
-    try:
-        import seal
-    except ImportError:
-        return None
-    limbs = {8192: 4, 16384: 8, 32768: 8}[degree]
-    parameters = seal.EncryptionParameters(seal.scheme_type.bfv)
-    parameters.set_poly_modulus_degree(degree)
-    parameters.set_coeff_modulus(seal.CoeffModulus.Create(degree, [SEAL_BITS] * limbs))
-    parameters.set_plain_modulus(seal.PlainModulus.Batching(degree, 20))
-    context = seal.SEALContext(parameters)
-    public_key = seal.KeyGenerator(context).create_public_key()
-    evaluator = seal.Evaluator(context)
-    plain = seal.BatchEncoder(context).encode(list(range(degree)))
-    ciphertext = seal.Encryptor(context, public_key).encrypt(plain)
-
-    def both():
-        evaluator.transform_to_ntt_inplace(ciphertext)
-        evaluator.transform_from_ntt_inplace(ciphertext)
-
-    return both, 2 * (limbs - 1)
-
-
 @pytest.mark.parametrize("operation", ["ntt", "intt", "ntt and intt"])
+@pytest.mark.parametrize("size", NEAR)
 @pytest.mark.parametrize("degree", DEGREES)
-def test_transform(degree, operation, backend, hopper, record):
-    moduli = ntt_primes(degree, NEAR, LIMBS)
+def test_transform(degree, size, operation, backend, hopper, record, threads):
+    moduli = ntt_primes(degree, NEAR[size], LIMBS)
     polys = by_device(backend, cpu=4, cuda=256, emulator=1)
     host = words(moduli, polys, degree)
     x = backend.asarray(host)
@@ -64,30 +57,38 @@ def test_transform(degree, operation, backend, hopper, record):
     np.testing.assert_array_equal(backend.to_numpy(backend.intt(values, moduli)), host)
     forth, back = operation != "intt", operation != "ntt"
 
-    def job():
-        result = backend.ntt(x, moduli) if forth else values
-        return backend.intt(result, moduli) if back else result
+    def job(on=backend, x=x, values=values):
+        result = on.ntt(x, moduli) if forth else values
+        return on.intt(result, moduli) if back else result
 
-    limbs = polys * LIMBS
-    baselines, scales = {"a copy": lambda: x.copy()}, {}
+    limbs, bits = polys * LIMBS, sum(q.bit_length() for q in moduli) / LIMBS
+    baselines, scales = {"a copy": x.copy}, {}
+    if backend.name == "cpu":
+        np.testing.assert_array_equal(ntt_products.ntt(host, moduli), values)
+        np.testing.assert_array_equal(ntt_products.intt(values, moduli), host)
+        baselines["as matrix products"] = partial(job, on=ntt_products)
     if not backend.is_host:
-        cpu = get_backend("cpu")
-        few = host[:1]
-        baselines["our cpu"] = lambda: cpu.intt(cpu.ntt(few, moduli), moduli)
-        scales["our cpu"] = polys * (forth + back) / 2
-    peer = seal_transforms(degree) if forth and back else None
-    if peer:
-        baselines["SEAL"], seal_limbs = peer
-        bits = sum(q.bit_length() for q in moduli) / LIMBS
+        cpu, few = get_backend("cpu"), host[:1]
+        baselines["our cpu"] = partial(job, cpu, few, backend.to_numpy(values[:1]))
+        scales["our cpu"] = polys
+    found = {}
+    if forth and back and seal_peer.seal is not None:
+        baselines["SEAL"], seal_limbs = seal_peer.transforms(degree, [SEAL_BITS] * SEAL_LIMBS)
         scales["SEAL"] = limbs * bits / (seal_limbs * SEAL_BITS)
+        found["seal_limbs"] = seal_limbs
+    demanded = hopper and degree == max(DEGREES) and operation in ("ntt", "intt")
     record.compare(
-        f"{operation}, N = {degree}, {polys} polynomials of {LIMBS} limbs",
+        f"{operation}, N = {degree}, {polys} polynomials of {LIMBS} limbs of {bits:.0f} bits",
         job,
         baselines,
         rounds=21,
         n_bytes=2 * 2 * x.nbytes * (forth + back),
         scales=scales,
-        at_least={"share_of_roof": LEAST_SHARE} if hopper else None,
+        at_most={"SEAL": MOST} if "SEAL" in baselines and backend.name == "cpu" else None,
+        at_least={"share_of_roof": LEAST_SHARE} if demanded else None,
         n=degree,
         limbs=limbs,
+        bits=bits,
+        threads=threads,
+        **found,
     )

@@ -27,6 +27,7 @@ def environment(device):
         "blas": blas(),
         **openssl(),
         "torch": version("torch"),
+        "seal": version("seal-python"),
         "commit": commit(),
         "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
     }

@@ -13,7 +13,7 @@ import math
 import sys
 from pathlib import Path
 
-from bench import breakdown, trust
+from bench import breakdown, encryption, trust
 from bench.recorder import duration, rate, three_digits, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,19 +89,12 @@ def training(results):
 
 
 def ckks(results):
-    """What docs/ckks.md shows: each operation of encryption, with its error and SEAL's."""
+    """What docs/ckks.md shows: operations on each device, their errors, and SEAL's."""
 
-    def errors(row):
-        values = (row.get(name) for name in ("error", "error_bound", "seal_error"))
-        return ["" if value is None else f"{value:.1e}" for value in values]
+    def tables(found):
+        return encryption.tables(found, TITLES, table_cells)
 
-    def table(found):
-        titles = [*TITLES, "largest error", "bound", "SEAL's error"]
-        lines = [f"| {' | '.join(titles)} |", "|---|---:|---:|---:|---|---:|---:|---:|"]
-        each = [[*table_cells(row), *errors(row)] for row in rows(found)]
-        return "\n".join(lines + [f"| {' | '.join(cells)} |" for cells in each])
-
-    return each_device([r for r in results if r["suite"] == "ckks"], table)
+    return each_device([r for r in results if r["suite"] in encryption.SUITES], tables)
 
 
 def each_device(results, table):
@@ -137,6 +130,8 @@ def surroundings(results):
         texts += [f"driver {values('driver')}", f"CuPy {values('cupy')}"]
         texts += [f"CUDA {values('cuda_runtime')}"]
     texts += [f"Python {values('python')}", f"NumPy {values('numpy')}", values("blas")]
+    if values("seal"):
+        texts += [f"SEAL {values('seal')}"]
     return [*texts, f"commit {values('commit')}", values("date")]
 
 

@@ -148,7 +148,7 @@ def _xor(options: argparse.Namespace) -> None:
 
 def _xor_on_ciphertexts(options: argparse.Namespace) -> None:
     start = time.perf_counter()
-    context = learning_context(options.steps, options.device)
+    context = learning_context(options.steps, options.device, width=options.width)
     x, y = context.encrypt([2.0]), context.encrypt([5.0])
     total = x + y
     cipher = {
@@ -192,9 +192,11 @@ def _xor_on_ciphertexts(options: argparse.Namespace) -> None:
     for name, run in runs.items():
         print(
             f"{name} descent: {run.n_steps} steps in {run.seconds:.1f} s, weights within "
-            f"{run.deviation:.1e} of plaintext, predictions",
+            f"{run.deviation:.1e} of plaintext (bound {run.bound:.1e}), predictions",
             *run.predictions,
         )
+    if predictions != targets:
+        print("not learnt yet: it takes more steps, or another learning rate or reservoir")
     print(f"{seconds:.1f} s in all, {learned.bytes_sent} bytes to the training process")
     print("targets:", *targets)
     print("predictions:", *predictions)

@@ -12,7 +12,7 @@ The tree::
     |   |-- SavedDataError                   saved bytes that are damaged, or something else
     |   `-- UnknownDeviceError               a device name that means nothing
     |-- ArgumentTypeError (TypeError)        a refused type
-    |   `-- SecretAccessError                a secret used where only a revealed value can stand
+    |   `-- SecretAccessError                a secret used where only a value can stand
     |-- DeviceUnavailableError (RuntimeError)  a known device that this machine lacks
     |-- NoSecretKeyError (PermissionError)   decryption without the secret key
     |-- SessionClosedError (RuntimeError)    a session used after close()
@@ -78,7 +78,7 @@ class ArgumentTypeError(HeGpuError, TypeError):
 
 
 class SecretAccessError(ArgumentTypeError):
-    """A secret was used where only a revealed value can stand; call reveal() first."""
+    """A secret was used where only a value can stand; reveal or decrypt it first."""
 
 
 class DeviceUnavailableError(HeGpuError, RuntimeError):

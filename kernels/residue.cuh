@@ -16,6 +16,13 @@ __device__ __forceinline__ u32 multiply_lazy(u32 x, u64 twiddle, u32 q) {
     return x * static_cast<u32>(twiddle) - mul_hi_u32(x, static_cast<u32>(twiddle >> 32)) * q;
 }
 
+// x w / 2^32 mod q, in (0, 2 q), for every x < 2^32 and w < q; back = q^-1 mod 2^32 (Montgomery).
+__device__ __forceinline__ u32 multiply_mont_lazy(u32 x, u32 w, u32 q, u32 back) {
+    const u64 product = static_cast<u64>(x) * w;
+    const u32 multiple = mul_hi_u32(static_cast<u32>(product) * back, q);
+    return static_cast<u32>(product >> 32) + q - multiple;
+}
+
 // x mod q for any x < 2^32, with inverse = floor(2^32 / q): the quotient is at most one short.
 __device__ __forceinline__ u32 reduce_u32(u32 x, u32 q, u32 inverse) {
     return settle_residue(x - mul_hi_u32(x, inverse) * q, q);

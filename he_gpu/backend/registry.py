@@ -104,6 +104,8 @@ class Backend:
     mul_rns: Callable[..., Array]
     sub_scale_rns: Callable[..., Array]
     dot_rns: Callable[..., Array]
+    tensor_rns: Callable[..., Array]
+    digits_rns: Callable[..., Array]
     automorphism_rns: Callable[..., Array]
     extend_rns: Callable[..., Array]
 
@@ -138,6 +140,8 @@ _RESIDUES = (
     "mul_rns",
     "sub_scale_rns",
     "dot_rns",
+    "tensor_rns",
+    "digits_rns",
     "automorphism_rns",
     "extend_rns",
 )

@@ -9,7 +9,9 @@ Source: Cheon, Kim, Kim, Song, ASIACRYPT 2017; Kim, Papadimitriou, Polyakov, CT-
 from __future__ import annotations
 
 import math
+import operator
 from fractions import Fraction
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from he_gpu.errors import (
     RangeError,
 )
 from he_gpu.he import noise
-from he_gpu.he.encoding import encode, encode_constant
+from he_gpu.he.encoding import MOST_BITS, encode, encode_constant
 from he_gpu.he.key_switch import relinearise
 from he_gpu.he.ladder import Ladder
 
@@ -47,12 +49,50 @@ def neg(a: Ciphertext) -> Ciphertext:
 
 
 def mul(a: Ciphertext, b: Any) -> Ciphertext:
-    """Return the product slot by slot, a level lower but for one with a Python int."""
+    """Return the product slot by slot, a level lower but for one with an integer."""
     if isinstance(b, type(a)):
         return _product(*_aligned(a, b, "mul"))
-    if isinstance(b, int | np.integer) and not isinstance(b, bool):
-        return _integer_product(a, int(b))
-    return _plain_product(a, *_plain(a, b, "mul"))
+    factor = as_integer(b)
+    if factor is not None:
+        return _integer_product(a, factor)
+    return _plain_product(a, _plain(a, b, "mul"))
+
+
+def truediv(a: Ciphertext, b: Any) -> Ciphertext:
+    """Return ``a / b``: the product with 1 / b, a level lower; b is a number or numbers."""
+    if isinstance(b, type(a)):
+        raise ArgumentTypeError(
+            "Ciphertext.truediv: the divisor is a Ciphertext, and only numbers divide; "
+            "chebyshev() can stand for 1 / x in an interval"
+        )
+    divisor = _plain(a, b, "truediv")
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        inverse = np.asarray(1 / divisor)
+    if not np.isfinite(inverse).all():
+        raise RangeError("Ciphertext.truediv: the divisor must not be 0, nor that close to it")
+    return _plain_product(a, inverse)
+
+
+def power(a: Ciphertext, exponent: Any) -> Ciphertext:
+    """Return ``a ** exponent``, log2(exponent) levels lower, rounded up."""
+    wanted = as_integer(exponent)
+    if wanted is None:
+        raise ArgumentTypeError(
+            f"Ciphertext.pow: the exponent must be an integer, got {type(exponent).__name__}"
+        )
+    if wanted < 1:
+        raise ArgumentValueError(f"Ciphertext.pow: the exponent must be at least 1, got {wanted}")
+    levels = (wanted - 1).bit_length()
+    if levels > a.level:
+        raise ExhaustedLevelError(
+            f"Ciphertext.pow: this power takes {levels} levels, and the operand is at level "
+            f"{a.level}"
+        )
+    squares = [a]
+    while len(squares) < wanted.bit_length():
+        squares.append(mul(squares[-1], squares[-1]))
+    factors = [square for bit, square in enumerate(squares) if wanted >> bit & 1]
+    return reduce(mul, factors)  # the lowest first, which takes the fewest levels
 
 
 def at_level(a: Ciphertext, level: int) -> Ciphertext:
@@ -61,6 +101,12 @@ def at_level(a: Ciphertext, level: int) -> Ciphertext:
     The limbs between are dropped, and a multiplication with an integer k and one rescaling take the
     scale S to S k / P, which is that of the level but for a part in 2 k.
     """
+    wanted = as_integer(level)
+    if wanted is None:
+        raise ArgumentTypeError(
+            f"Ciphertext.at_level: level must be an integer, got {type(level).__name__}"
+        )
+    level = wanted
     if not 0 <= level <= a.level:
         raise ArgumentValueError(
             f"Ciphertext.at_level: level must be in [0, {a.level}], got {level}"
@@ -76,19 +122,29 @@ def at_level(a: Ciphertext, level: int) -> Ciphertext:
     return a.replace(components=rescaled(ladder, above, words), level=level, error=error)
 
 
+def fits(ladder: Ladder, level: int, reach: float) -> bool:
+    """Return whether a level holds values of a size: no coefficient is larger than a slot."""
+    return math.isfinite(reach) and Fraction(reach) < _most(ladder, level)
+
+
 def check_fits(ladder: Ladder, level: int, size: float, error: float, function: str) -> None:
-    """Refuse values that a level cannot hold: no coefficient is larger than the largest slot.
+    """Refuse values that a level cannot hold.
 
     Raises:
-        ValueError: they may reach half the modulus over the scale.
+        ValueError: with their error they may reach half the modulus over the scale.
     """
-    modulus, scale = ladder.ring(level).modulus, ladder.scale(level)
-    if not (math.isfinite(size) and 2 * (Fraction(size) + Fraction(error)) * scale < modulus):
-        most = float(modulus / scale / 2)
+    if not fits(ladder, level, size + error):
+        most = float(_most(ladder, level))
         raise RangeError(
             f"Ciphertext.{function}: level {level} holds values below {most:.6g} in size, and the "
-            f"result may reach {size:.6g}; scale the operands down"
+            f"result may reach {size + error:.6g}; scale the operands down"
         )
+
+
+def _most(ladder: Ladder, level: int) -> Fraction:
+    """Return half the modulus over the scale; of the modulus, no more than decoding looks at."""
+    modulus = min(ladder.ring(level).modulus, 2 ** (MOST_BITS - 2))
+    return Fraction(modulus, 2) / ladder.scale(level)
 
 
 def check_level(a: Ciphertext, function: str) -> None:
@@ -110,33 +166,45 @@ def check_same(a: Ciphertext, b: Ciphertext, function: str) -> None:
         )
 
 
+def as_integer(value: Any) -> int | None:
+    """Return a Python or NumPy integer as an int, and None for everything else."""
+    try:
+        return int(operator.index(value))
+    except TypeError:
+        return None
+
+
 def _sum(a: Ciphertext, b: Any, name: str) -> Ciphertext:
     """Return a sum or a difference: of components, or of the first alone with a plain operand."""
-    if isinstance(b, type(a)):
-        a, b = _aligned(a, b, name)
-        ring = a.keys.ladder.ring(a.level)
-        components = getattr(ring, name)(a.components, b.components)
-        span, size, error, is_real = max(a.span, b.span), b.size, b.error, b.is_real
-        leftovers = a.leftovers or b.leftovers
-    else:
-        values, size, is_real = _plain(a, b, name)
-        if values.ndim == 0 and a.n_values < a.keys.ladder.ring_degree // 2:
-            values = np.broadcast_to(values, a.n_values)  # slots behind the vector stay zero
-        error = _encoding_error(a, values, size)
-        check_fits(a.keys.ladder, a.level, a.size + size, a.error + error, name)
-        ring = a.keys.ladder.ring(a.level)
-        first = getattr(ring, name)(a.components[0], _encoded(a, values))
-        components = a.keys.ladder.backend.xp.stack((first, a.components[1]))
-        span, leftovers = max(a.span, a.n_values), a.leftovers
-    size, error = a.size + size, noise.addition(a.error, error)
-    check_fits(a.keys.ladder, a.level, size, error, name)
+    if not isinstance(b, type(a)):
+        return _plain_sum(a, _plain(a, b, name), name)
+    a, b = _aligned(a, b, name)
+    ladder, size, error = a.keys.ladder, a.size + b.size, noise.addition(a.error, b.error)
+    check_fits(ladder, a.level, size, error, name)
     return a.replace(
-        components=components,
-        span=span,
-        is_real=a.is_real and is_real,
+        components=getattr(ladder.ring(a.level), name)(a.components, b.components),
+        span=max(a.span, b.span),
+        is_real=a.is_real and b.is_real,
         size=size,
         error=error,
-        leftovers=leftovers,
+        leftovers=a.leftovers or b.leftovers,
+    )
+
+
+def _plain_sum(a: Ciphertext, values: Array, name: str) -> Ciphertext:
+    ladder = a.keys.ladder
+    if values.ndim == 0 and a.n_values < ladder.ring_degree // 2:
+        values = np.broadcast_to(values, a.n_values)  # slots behind the vector stay zero
+    size = a.size + _largest(values)
+    error = noise.addition(a.error, _encoding_error(a, values))
+    check_fits(ladder, a.level, size, error, name)
+    first = getattr(ladder.ring(a.level), name)(a.components[0], _encoded(a, values))
+    return a.replace(
+        components=ladder.backend.xp.stack((first, a.components[1])),
+        span=max(a.span, a.n_values),
+        is_real=a.is_real and not np.iscomplexobj(values),
+        size=size,
+        error=error,
     )
 
 
@@ -147,12 +215,7 @@ def _product(a: Ciphertext, b: Ciphertext) -> Ciphertext:
     size = a.size * b.size
     error = noise.multiplication(a.size, a.error, b.size, b.error, ladder.chain, level)
     check_fits(ladder, level - 1, size, error, "mul")
-    ring, xp = ladder.ring(level), ladder.backend.xp
-    (a0, a1), (b0, b1) = a.components, b.components
-    ends = ring.mul(a.components, b.components)
-    left, right = xp.stack((a0, a1))[:, None], xp.stack((b1, b0))[:, None]
-    middle = ring.dot(left, right)[0]
-    terms = xp.concatenate((ends[:1], middle, ends[1:]))
+    terms = ladder.ring(level).tensor(a.components[None], b.components[None])
     return a.replace(
         components=relinearise(ladder, level, terms, a.keys.relin),
         level=level - 1,
@@ -164,28 +227,28 @@ def _product(a: Ciphertext, b: Ciphertext) -> Ciphertext:
     )
 
 
-def _plain_product(a: Ciphertext, values: Array, size: float, is_real: bool) -> Ciphertext:
+def _plain_product(a: Ciphertext, values: Array) -> Ciphertext:
     check_level(a, "mul")
-    ladder, level = a.keys.ladder, a.level
-    rounding, total = _encoding_error(a, values, size), a.size * size
-    error = noise.plain_multiplication(a.size, a.error, size, rounding, ladder.chain, level)
-    check_fits(ladder, level - 1, total, error, "mul")
-    words = _encoded(a, values)
-    product = ladder.ring(level).mul(a.components, words)
+    ladder, level, largest = a.keys.ladder, a.level, _largest(values)
+    rounding, size = _encoding_error(a, values), a.size * largest
+    error = noise.plain_multiplication(a.size, a.error, largest, rounding, ladder.chain, level)
+    check_fits(ladder, level - 1, size, error, "mul")
+    product = ladder.ring(level).mul(a.components, _encoded(a, values))
     return a.replace(
         components=rescaled(ladder, level, product),
         level=level - 1,
         span=min(a.span, a.n_values) if values.ndim else a.span,
-        size=total,
+        size=size,
         error=error,
-        is_real=a.is_real and is_real,
+        is_real=a.is_real and not np.iscomplexobj(values),
         leftovers=a.leftovers and not values.ndim,
     )
 
 
 def _integer_product(a: Ciphertext, factor: int) -> Ciphertext:
-    """Return a small multiple, exactly and at the same level."""
-    size, error = a.size * abs(factor), a.error * max(1, abs(factor))
+    """Return a multiple, exactly and at the same level."""
+    largest = float(min(abs(factor), 2**1023))  # more fits no level, but for 0
+    size, error = a.size * largest, a.error * max(1.0, largest)
     check_fits(a.keys.ladder, a.level, size, error, "mul")
     ring = a.keys.ladder.ring(a.level)
     return a.replace(components=ring.mul_integer(a.components, factor), size=size, error=error)
@@ -206,26 +269,37 @@ def rescaled(ladder: Ladder, level: int, words: Array) -> Array:
     return ladder.ring(level).mod_down(words, count, values=True)
 
 
-def _plain(a: Ciphertext, value: Any, name: str) -> tuple[Array, float, bool]:
-    """Check a plain operand: a number, or as many as a has.
-
-    Returns:
-        The values as an array (n,) or (), the size of the largest, and whether they are real.
-    """
-    values = np.asarray(to_host(value)) if not isinstance(value, str) else np.asarray(None)
-    if values.dtype.kind not in "biufc":
+def _plain(a: Ciphertext, value: Any, name: str) -> Array:
+    """Return a plain operand, (n_values,) or () float64 or complex128, finite."""
+    integer = as_integer(value)
+    if integer is not None:  # NumPy would keep a large one as an object
+        value = float(integer) if abs(integer) < 2**1023 else math.inf
+    try:
+        values = np.asarray(to_host(value))
+    except ValueError as error:
+        raise ArgumentValueError(f"Ciphertext.{name}: the operand is no array ({error})") from None
+    if values.dtype.kind not in "biufc" or isinstance(value, np.ma.MaskedArray):
         raise ArgumentTypeError(
             f"Ciphertext.{name}: the operand must be a Ciphertext, a number or numbers, got "
-            f"{type(value).__name__}"
+            f"{type(value).__name__} (dtype {values.dtype})"
         )
-    if not np.isfinite(values).all():
-        raise RangeError(f"Ciphertext.{name}: the operand must be finite, got NaN or infinity")
     if values.shape not in ((), (a.n_values,)):
         raise ArgumentValueError(
             f"Ciphertext.{name}: the operand must be a number or of shape ({a.n_values},), got "
             f"{values.shape}"
         )
-    return values, float(np.abs(values).max(initial=0.0)), values.dtype.kind != "c"
+    with np.errstate(over="ignore"):
+        values = values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
+    if not np.isfinite(values).all():
+        raise RangeError(
+            f"Ciphertext.{name}: the operand must be finite as float64, got NaN or infinity"
+        )
+    return values
+
+
+def _largest(values: Array) -> float:
+    with np.errstate(over="ignore"):  # of complex numbers
+        return float(np.abs(values).max())
 
 
 def _encoded(a: Ciphertext, values: Array) -> Array:
@@ -236,7 +310,10 @@ def _encoded(a: Ciphertext, values: Array) -> Array:
     return ring.ntt(words)
 
 
-def _encoding_error(a: Ciphertext, values: Array, size: float) -> float:
+def _encoding_error(a: Ciphertext, values: Array) -> float:
+    largest = _largest(values)
+    if not largest:
+        return 0.0  # zeros are encoded exactly: Python's sum() begins with one
     if values.ndim:
-        return noise.encoding(size, a.scale, a.keys.ladder.ring_degree)
-    return noise.encoding_constant(size, a.scale)
+        return noise.encoding(largest, a.scale, a.keys.ladder.ring_degree)
+    return noise.encoding_constant(largest, a.scale)

@@ -98,7 +98,27 @@ def limbs_of_level(scale_bits: float) -> int:
     return math.ceil(scale_bits / WORD_BITS)
 
 
-def plan(depth: int, scale_bits: float, ring_degree: int, digits: int) -> Chain:
+def least_bits(depth: int, scale_bits: float, ring_degree: int) -> float:
+    """Return what log2 of no chain's whole modulus is below, before its primes are looked for.
+
+    All scales and the base are at least so large, and a special prime is no smaller than one of
+    the base; and there are no smaller primes than the smallest.
+    """
+    base = scale_bits + INTEGER_BITS - DRIFT
+    largest = base / math.ceil((base + 2 * DRIFT) / WORD_BITS)
+    by_scales = depth * (scale_bits - DRIFT) - DRIFT + base + largest
+    count = depth * limbs_of_level(scale_bits) + math.ceil(base / WORD_BITS) + 1
+    by_primes = float(np.log2(primes_of(ring_degree)[:count]).sum())
+    return max(by_scales, by_primes)
+
+
+def plan(
+    depth: int,
+    scale_bits: float,
+    ring_degree: int,
+    digits: int,
+    most_bits: float = math.inf,
+) -> Chain:
     """Return a chain whose scales are 2**scale_bits or more, less `DRIFT` bits at most.
 
     Args:
@@ -107,20 +127,22 @@ def plan(depth: int, scale_bits: float, ring_degree: int, digits: int) -> Chain:
         ring_degree: N.
         digits: most of key switching at the highest level; there are fewer where that costs
             nothing.
+        most_bits: of the whole modulus. Special primes beyond the least, see `headroom_bits`,
+            keep to it; a chain without any may have more.
 
     Raises:
         ValueError: there are too few primes.
     """
-    base, levels, scales = _ladder(depth, scale_bits, ring_degree)
-    limbs = base + tuple(q for primes in levels for q in primes)
-    digit_limbs = math.ceil(len(limbs) / digits)
-    special = _special(limbs, digit_limbs, ring_degree)
-    if special is None:
+    parts = _ladder(depth, scale_bits, ring_degree)
+    chain = _cut(parts, ring_degree, math.ceil(_count(parts) / digits), most_bits)
+    if chain is None:
         raise _too_few(depth, scale_bits, ring_degree)
-    return Chain(ring_degree, base, levels, scales, special, digit_limbs)
+    return chain
 
 
-def plans(depth: int, scale_bits: float, ring_degree: int) -> Iterator[Chain]:
+def plans(
+    depth: int, scale_bits: float, ring_degree: int, most_bits: float = math.inf
+) -> Iterator[Chain]:
     """Yield the chains that `plan` returns, from one digit to a digit for each limb.
 
     Numbers of digits that shorten none, and those without enough special primes, are left out.
@@ -128,24 +150,65 @@ def plans(depth: int, scale_bits: float, ring_degree: int) -> Iterator[Chain]:
     Raises:
         ValueError: there are too few primes.
     """
-    base, levels, scales = _ladder(depth, scale_bits, ring_degree)
+    parts = _ladder(depth, scale_bits, ring_degree)
+    n_limbs = _count(parts)
+    found, sizes = False, {math.ceil(n_limbs / digits) for digits in range(1, n_limbs + 1)}
+    for digit_limbs in sorted(sizes, reverse=True):
+        chain = _cut(parts, ring_degree, digit_limbs, most_bits)
+        if chain is not None:
+            found = True
+            yield chain
+    if not found:
+        raise _too_few(depth, scale_bits, ring_degree)
+
+
+def headroom_bits(digits: int) -> float:
+    """Return by how many bits special primes should be larger than the largest digit.
+
+    A key switch adds the keys' errors, in proportion to sqrt(digits) and the largest digit over
+    the special primes, to a rounding that nothing avoids. They are 4 sqrt(digits) times as large
+    where the two are equal, and a quarter of it with these bits.
+    """
+    return 4 + math.log2(digits) / 2
+
+
+def _count(parts: Ladder) -> int:
+    """Return how many limbs the highest level has."""
+    return len(parts[0]) + sum(map(len, parts[1]))
+
+
+def _cut(parts: Ladder, ring_degree: int, digit_limbs: int, most_bits: float) -> Chain | None:
+    """Return the chain with digits of so many limbs, or None without enough special primes."""
+    base, levels, scales = parts
     limbs = base + tuple(q for primes in levels for q in primes)
-    n_limbs, digits = len(limbs), 1
-    while digits <= n_limbs:
-        digit_limbs = math.ceil(n_limbs / digits)
-        special = _special(limbs, digit_limbs, ring_degree)
-        if special is not None:
-            yield Chain(ring_degree, base, levels, scales, special, digit_limbs)
-        elif digit_limbs == 1:
-            raise _too_few(depth, scale_bits, ring_degree)
-        digits = n_limbs + 1 if digit_limbs == 1 else -(-n_limbs // (digit_limbs - 1))
-
-
-def _special(limbs: tuple[int, ...], digit_limbs: int, ring_degree: int) -> tuple[int, ...] | None:
-    """Return so many primes whose product is at least that of each digit, or None."""
     starts = range(0, len(limbs), digit_limbs)
     largest = max(math.prod(limbs[at : at + digit_limbs]) for at in starts)
-    return _above(largest, digit_limbs, ring_degree, limbs)
+    room = most_bits - math.log2(math.prod(limbs)) - math.log2(largest)
+    headroom = headroom_bits(len(starts))
+    while headroom > 0:
+        if headroom < room:
+            special = _special(limbs, largest, headroom, digit_limbs, ring_degree)
+            if special is not None:
+                chain = Chain(ring_degree, base, levels, scales, special, digit_limbs)
+                if chain.modulus_bits <= most_bits:
+                    return chain
+        headroom -= 1
+    special = _special(limbs, largest, 0, digit_limbs, ring_degree)
+    if special is None:
+        return None
+    return Chain(ring_degree, base, levels, scales, special, digit_limbs)
+
+
+def _special(
+    limbs: tuple[int, ...], digit: int, headroom: float, most: int, ring_degree: int
+) -> tuple[int, ...] | None:
+    """Return the fewest primes whose product is larger than a digit by some bits, or None."""
+    product = math.ceil(Fraction(2**headroom) * digit)
+    for count in range(math.ceil(math.log2(product) / MODULUS_BITS), most + 1):
+        special = _above(product, count, ring_degree, limbs)
+        if special is not None:
+            return special
+    return None
 
 
 Ladder = tuple[tuple[int, ...], tuple[tuple[int, ...], ...], tuple[Fraction, ...]]
@@ -250,8 +313,8 @@ def _above(
 
 def _too_few(depth: int, scale_bits: float, ring_degree: int) -> ArgumentValueError:
     return ArgumentValueError(
-        f"CkksParams: there are too few primes below 2**{MODULUS_BITS} for depth {depth} with "
-        f"scales of {scale_bits:g} bits at ring_degree {ring_degree}; ask for fewer levels"
+        f"there are too few primes below 2**{MODULUS_BITS} for depth {depth} with scales of "
+        f"{scale_bits:g} bits at ring_degree {ring_degree}"
     )
 
 

@@ -26,12 +26,19 @@ class Ciphertext:
     """A vector that only the holder of the secret key can read; everybody can compute on it.
 
     ``+``, ``-`` and ``*`` take a ciphertext of the same key and length, a number, or a vector of
-    numbers of that length. Ciphertexts of different levels are brought to the lower one. A product
-    takes a level, but for one with a Python int, which takes none. ``@`` multiplies by a matrix of
-    numbers on either side (see `linear.product`), or is the inner product with a vector or with a
-    ciphertext, which has length 1.
+    numbers of that length; nothing else is broadcast. Ciphertexts of different levels are brought
+    to the lower one. A product takes a level, but for one with an integer, which takes none; so
+    does a quotient by a number or numbers. ``x ** k`` takes log2(k) levels, rounded up. ``@``
+    multiplies by a matrix of numbers on either side (see `linear.product`), or is the inner product
+    with a vector or with a ciphertext, which has length 1.
 
-    Made by `Ckks.encrypt`; no operation changes one.
+    Made by `Ckks.encrypt`; no operation changes one, and ``x += y`` makes another. What would need
+    a value, as ``==``, ``float`` and NumPy's functions do, is refused.
+
+    Raises:
+        TypeError: an operand that is no ciphertext, number or numbers; what needs a value.
+        ValueError: a ciphertext of other parameters, another key, device or length; numbers of
+            another shape, NaN or infinity; no level left; a result that its level cannot hold.
 
     Attributes:
         components: (2, limbs, N) values of the two polynomials.
@@ -44,7 +51,7 @@ class Ciphertext:
         keys: what computes on it.
         seed: of the second polynomial, where it is that of an encryption with the secret key.
         leftovers: whether slots behind the vector have parts of sums, which `sum` and `@` leave
-            there. `sum` and `rotate` refuse them; a product with a vector of ones clears them.
+            there. `rotate` refuses them; a product with a vector of ones clears them.
 
     Example:
         >>> from he_gpu.he.context import Ckks
@@ -58,6 +65,8 @@ class Ciphertext:
         array([3.5, 4. , 6. ])
         >>> context.decrypt(x.sum()).round(3), context.decrypt(x.rotate(-1) + 5).round(3)
         (array([6.]), array([5., 6., 7.]))
+        >>> context.decrypt(x**2 / 4).round(3)
+        array([0.25, 1.  , 2.25])
         >>> [context.decrypt(each + 5).round(3).tolist() for each in x.rotations([1, 2])]
         [[7.0, 8.0, 5.0], [8.0, 5.0, 5.0]]
         >>> context.decrypt((x * (1 + 1j)).conjugate()).round(3)
@@ -127,6 +136,12 @@ class Ciphertext:
     def __rmul__(self, other: Any) -> Ciphertext:
         return arithmetic.mul(self, other)
 
+    def __truediv__(self, other: Any) -> Ciphertext:
+        return arithmetic.truediv(self, other)
+
+    def __pow__(self, exponent: Any) -> Ciphertext:
+        return arithmetic.power(self, exponent)
+
     def __matmul__(self, other: Any) -> Ciphertext:
         return linear.matmul(self, other, left=False)
 
@@ -143,7 +158,8 @@ class Ciphertext:
         """Return the same values at a lower level, where computing is cheaper.
 
         Raises:
-            ValueError: a level above this one's, or below 0.
+            TypeError: a level that is no integer.
+            ValueError: a level above this one's, or below 0; values that it cannot hold.
 
         Error: see `noise`; a relative one of some 2**-scale_bits.
         """
@@ -158,10 +174,13 @@ class Ciphertext:
         what leaves on the left comes back at the far end and not behind the last value.
 
         Args:
-            steps: any sign.
+            steps: an integer of any sign and size; N / 2 steps change nothing.
 
         Raises:
+            TypeError: steps that are no integer.
             ValueError: a rotation for which this context has no key; slots with leftovers.
+
+        Error: that of a key switch for each key.
 
         Cost: a key switch where the rotation has its own key, otherwise one for each power of two
             that it is made of.
@@ -173,16 +192,27 @@ class Ciphertext:
         return rotation.rotate_many(self, steps)
 
     def conjugate(self) -> Ciphertext:
-        """Return the complex conjugates of all slots."""
+        """Return the complex conjugates of all values; of real ones this ciphertext.
+
+        Raises:
+            ValueError: a context without the key of conjugation.
+
+        Cost: a key switch.
+        """
         return rotation.conjugate(self)
 
     def sum(self) -> Ciphertext:
-        """Return a vector of length 1: the sum of all slots, of which those behind it are zero.
+        """Return the sum of the vector's values, as a vector of length 1.
+
+        ``np.ones((n, 1)) @ x.sum()`` has it n times, a level lower.
 
         Raises:
-            ValueError: slots with leftovers.
+            ValueError: a rotation for which this context has no key; a sum that the level cannot
+                hold.
 
-        Cost: a rotation for each doubling up to the vector's length, or up to N / 2 once rotated.
+        Error: the values' errors, added up, and those of the rotations.
+        Cost: a rotation for each doubling up to the vector's length. Where slots behind it are not
+            zero, as after `rotate`, one more for each binary 1 of the length but the first.
         """
         return rotation.total(self)
 
@@ -232,7 +262,8 @@ class Ciphertext:
     def replace(self, **changes: Any) -> Ciphertext:
         """Return a ciphertext that differs in some attributes, and in its seed.
 
-        Nothing is checked: it is for who knows a closer bound than operators can, as that values
+        Nothing is checked before decryption, which refuses values beyond the size that is stated:
+        it is for who knows a closer bound than operators can, as that values
         in [0, 1] stay there.
 
         Example:
@@ -243,6 +274,9 @@ class Ciphertext:
         """
         return replace(self, **{"seed": None, **changes})
 
+    def __eq__(self, other: object) -> NoReturn:
+        self._refuse("compared")
+
     def __bool__(self) -> NoReturn:
         self._refuse("compared")
 
@@ -251,6 +285,12 @@ class Ciphertext:
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         self._refuse("made an array")
+
+    def __array_function__(self, function: Any, *_: Any) -> NoReturn:
+        raise SecretAccessError(
+            f"Ciphertext: numpy.{function.__name__} takes none; there are + - * / ** @ and the "
+            "methods sum, rotate, conjugate, polynomial and chebyshev"
+        )
 
     def __iter__(self) -> NoReturn:
         self._refuse("iterated")

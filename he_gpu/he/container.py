@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from he_gpu.backend import Array
-from he_gpu.errors import ArgumentTypeError, SavedDataError
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError, SavedDataError
 
 Source: TypeAlias = "bytes | bytearray | memoryview | str | os.PathLike[str]"
 
@@ -29,6 +29,11 @@ VERSION = 1
 _NAME = b"\x89he_gpu\n"
 _HEAD = struct.Struct("<8sIQ")
 _SUM_BYTES = hashlib.sha256().digest_size
+_MOST_HEADER_BYTES = 2**20
+"""Room for more keys than memory has; what JSON makes of so many is bounded."""
+_MOST_DIGITS = 20
+"""Of an integer in a header: more take time that grows with the square of their number."""
+_MOST_AXES = 4
 _KINDS: dict[str, np.dtype[Any]] = {"u4": np.dtype("<u4"), "i1": np.dtype("i1")}
 
 
@@ -46,6 +51,7 @@ def pack(kind: str, header: Mapping[str, Any], arrays: Mapping[str, Array]) -> b
         listed.append([name, code, list(array.shape)])
         parts.append(np.ascontiguousarray(array, _KINDS[code]).tobytes())
     text = json.dumps({"kind": kind, **header, "arrays": listed}, allow_nan=False).encode()
+    assert len(text) <= _MOST_HEADER_BYTES
     body = b"".join((_HEAD.pack(_NAME, VERSION, len(text)), text, *parts))
     return body + hashlib.sha256(body).digest()
 
@@ -62,8 +68,11 @@ def unpack(
 
     Raises:
         TypeError: neither bytes nor a path.
-        ValueError: bytes that are none of these, of another version or kind, or damaged.
+        ValueError: bytes that are none of these, of another version or kind, or damaged; a path
+            that no file has.
         OSError: a file that cannot be read.
+
+    Cost: memory of some times the size of the bytes, whatever they say.
     """
     data = _bytes(source, function)
     if len(data) < _HEAD.size + _SUM_BYTES or data[: len(_NAME)] != _NAME:
@@ -79,29 +88,38 @@ def unpack(
         raise SavedDataError(
             f"{function}: the checksum is wrong: these bytes are damaged or cut short"
         )
+    if length > _MOST_HEADER_BYTES:
+        raise SavedDataError(
+            f"{function}: the header has {length} bytes, more than {_MOST_HEADER_BYTES}"
+        )
     try:
-        header = Header(json.loads(bytes(body[_HEAD.size : start])), function)
+        fields = json.loads(bytes(body[_HEAD.size : start]), parse_int=_integer)
     except (ValueError, RecursionError):
         raise SavedDataError(f"{function}: the header is no JSON") from None
+    header = Header(fields, function)
     kind = header.text("kind")
     if kind not in kinds:
-        raise SavedDataError(f"{function}: {' or '.join(kinds)} expected, got {kind!r}")
-    return header, _arrays(header, body[start:], function)
+        raise SavedDataError(f"{function}: {' or '.join(kinds)} expected, got {kind[:40]!r}")
+    return header, _arrays(header, body[start:])
 
 
 def write(path: str | os.PathLike[str], data: bytes, *, private: bool) -> None:
     """Write a file whole or not at all.
 
     Args:
-        path: of the file; one that is there is replaced at the end.
+        path: of the file; one that is there is replaced at the end, and so is a symbolic link, not
+            what it leads to.
         data: its bytes.
-        private: whether only its owner may read it (mode 0600), from its first byte on.
+        private: whether only its owner may read it (mode 0600), from its first byte on. Otherwise
+            the mode is that of any new file.
 
     Raises:
+        TypeError: path is none.
+        ValueError: a path that no file has.
         OSError: it cannot be written; nothing is left behind then.
     """
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    target = _path(path, "save", "path must be a str or os.PathLike")
+    beside = target.with_name(f".{secrets.token_hex(8)}.part")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     descriptor = os.open(beside, flags, 0o600 if private else 0o666)
     try:
@@ -185,23 +203,42 @@ class Header:
 def _bytes(source: Any, function: str) -> bytes:
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
-    if isinstance(source, str | os.PathLike):
-        return Path(source).read_bytes()
-    raise ArgumentTypeError(
-        f"{function}: source must be bytes or a path, got {type(source).__name__}"
-    )
+    return _path(source, function, "source must be bytes or a path").read_bytes()
 
 
-def _arrays(header: Header, body: memoryview, function: str) -> dict[str, Array]:
+def _path(value: Any, function: str, bound: str) -> Path:
+    """Return the path of a file that there may be."""
+    if not isinstance(value, str | os.PathLike):
+        raise ArgumentTypeError(f"{function}: {bound}, got {type(value).__name__}")
+    path = Path(value)
+    if not path.name or "\0" in str(path):
+        raise ArgumentValueError(f"{function}: no file has the path {str(path)!r}")
+    return path
+
+
+def _integer(digits: str) -> int | None:
+    """Return an integer of JSON, and None, which no field is, for what is far out of range."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
+
+
+def _arrays(header: Header, body: memoryview) -> dict[str, Array]:
+    """Return the arrays that a header lists, which make up all of the body."""
     arrays: dict[str, Array] = {}
     for entry in header.get("arrays", list):
-        try:
-            name, code, shape = entry
-            kind, shape = _KINDS[code], tuple(shape)
-            size = kind.itemsize * math.prod(shape)
-            arrays[name] = np.frombuffer(body[:size], kind).reshape(shape)
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise header.wrong("arrays") from None
+        match entry:
+            case [str(name), str(code), list(shape)] if (
+                name not in arrays
+                and code in _KINDS
+                and len(shape) <= _MOST_AXES
+                and all(type(n) is int and 0 < n < 2**32 for n in shape)
+            ):
+                count, kind = math.prod(shape), _KINDS[code]
+            case _:
+                raise header.wrong("arrays")
+        size = count * kind.itemsize
+        if size > len(body):
+            raise header.wrong("arrays")
+        arrays[name] = np.frombuffer(body, kind, count).reshape(shape)
         body = body[size:]
     if len(body):
         raise header.wrong("arrays")

@@ -1,43 +1,27 @@
 """CKKS as its users see it: a context that encrypts and decrypts, and one that computes alone.
 
-Layer: he, the topmost. Reals and complex numbers enter and leave here; operators are those of
-`Ciphertext`.
+Layer: he, the topmost. Reals and complex numbers enter and leave here, by `encryption` and
+`decryption`; operators are those of `Ciphertext`.
 Source: Cheon, Kim, Kim, Song, ASIACRYPT 2017; Li and Micciancio, EUROCRYPT 2021 (what a decrypted
 result says about the key).
 """
 
 from __future__ import annotations
 
-import math
 import os
-import threading
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-import numpy as np
-
-from he_gpu.backend import Array, to_host
-from he_gpu.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
-    NoSecretKeyError,
-    SecretAccessError,
-)
-from he_gpu.he import noise, storage
-from he_gpu.he.arithmetic import check_fits
+from he_gpu.backend import Array
+from he_gpu.errors import ArgumentTypeError, NoSecretKeyError, SecretAccessError
+from he_gpu.he import decryption, encryption, storage
 from he_gpu.he.ciphertext import Ciphertext
 from he_gpu.he.container import Source, write
-from he_gpu.he.encoding import decode, encode, limbs_for, reduced
-from he_gpu.he.keys import (
-    EvaluationKeys,
-    PublicKey,
-    SecretKey,
-    powers_of_two,
-)
+from he_gpu.he.decryption import Publications
+from he_gpu.he.keys import EvaluationKeys, PublicKey, SecretKey, powers_of_two
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.parameters import CkksParams
-from he_gpu.he.randomness import Randomness, expand
-from he_gpu.he.storage import ENCRYPTION_LABEL
+from he_gpu.he.randomness import Randomness
 
 
 class Ckks:
@@ -91,7 +75,7 @@ class Ckks:
         secret = SecretKey(ladder, randomness)
         public = PublicKey.of(ladder, secret, randomness)
         keys = EvaluationKeys.of_secret(ladder, public, secret, randomness)
-        self._set(params, keys, secret, randomness, 0, seed)
+        self._set(params, keys, secret, randomness)
 
     def _set(
         self,
@@ -99,19 +83,21 @@ class Ckks:
         keys: EvaluationKeys,
         secret: SecretKey | None,
         randomness: Randomness,
-        published: int,
-        seed: int | None = None,
+        published: int = 0,
     ) -> None:
-        self.params, self._keys, self._secret = params, keys, secret
-        self._randomness, self._seed, self._shared = randomness, seed, 0
-        self._queries = 0 if secret is None else params.public_queries
-        self._asked, self._lock = published, threading.Lock()
+        self.params, self._keys, self._secret, self._randomness = params, keys, secret, randomness
+        limit = 0 if secret is None else params.public_queries
+        self._publications = Publications(limit, published)
 
     # What it is
 
     @property
     def keys(self) -> EvaluationKeys:
-        """The public keys, which compute and encrypt."""
+        """The public keys, which compute and encrypt.
+
+        Those of the secret key's holder make further ones when needed, and refer to it for that:
+        they, and ciphertexts that have them, go to another party by `serialize` alone.
+        """
         return self._keys
 
     @property
@@ -152,11 +138,9 @@ class Ckks:
         keys, wanted = self._keys, rotations
         if wanted is None:
             wanted = powers_of_two(self.ring_degree)
-        self._shared += 1
         context = Ckks.__new__(Ckks)
-        randomness = Randomness(keys.ladder.backend, self._seed, f"party {self._shared}")
         shared = keys._replace(galois=keys.galois.shared(wanted, conjugation))
-        context._set(self.params, shared, None, randomness, 0, self._seed)
+        context._set(self.params, shared, None, self._randomness.another("party"))
         return context
 
     # Files
@@ -172,32 +156,25 @@ class Ckks:
         Raises:
             PermissionError: secret_key, and this context has none.
 
-        Leaks: with secret_key, everything that was or will be encrypted, to whoever reads it.
+        Leaks: with secret_key, everything that was or will be encrypted, to whoever reads it. Each
+            context that is loaded of it counts published results by itself: the promise of
+            `decrypt_public` needs that one alone is used, and saved again after it published.
         """
         if not secret_key:
             return storage.of_public(self.params, self._keys)
         secret = self._need_secret("serialize")
-        return storage.of_secret(self.params, self._keys, secret, self._asked)
+        return storage.of_secret(self.params, self._keys, secret, self._publications.count)
 
     def save(self, path: str | os.PathLike[str], *, secret_key: bool = False) -> None:
-        """Write what `serialize` returns to a file, whole or not at all.
+        """Write what `serialize` returns to a file, whole or not at all, in place of another.
 
         Args:
-            path: of the file; one that is there is replaced.
-            secret_key: as for `serialize`. That file is unencrypted, and only its owner may read it
-                (mode 0600).
+            path: of the file.
+            secret_key: as for `serialize`; only the file's owner may read it then (mode 0600).
 
         Raises:
             PermissionError: as `serialize`.
             OSError: it cannot be written.
-
-        Example:
-            >>> import tempfile
-            >>> context = Ckks(CkksParams(depth=0, scale_bits=24), "cpu")
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     context.save(f"{folder}/secret.key", secret_key=True)
-            ...     Ckks.load(f"{folder}/secret.key", device="cpu")
-            <Ckks with the secret key, N = 2048, depth 0, cpu>
         """
         write(path, self.serialize(secret_key=secret_key), private=secret_key)
 
@@ -236,7 +213,8 @@ class Ckks:
             TypeError: neither bytes nor a path.
             OSError: a file that cannot be read.
 
-        Error: its size and error are those that the file states; see `load` on who wrote it.
+        Error: its size and error are those that the file states, the error no less than an honest
+            one can be; see `load` on who wrote it, and `decrypt_public` on what it may do.
         """
         fields = storage.ciphertext_of(source, self._keys, "Ckks.load_ciphertext")
         return Ciphertext(**fields)
@@ -256,15 +234,7 @@ class Ckks:
 
         Error: `noise.fresh_public`, and `Ciphertext.precision_bits` says what it means.
         """
-        ladder = self._keys.ladder
-        numbers, size = _vector(values, ladder.ring_degree // 2, "encrypt")
-        level, degree = ladder.depth, ladder.ring_degree
-        ring, scale = ladder.ring(level), ladder.scale(level)
-        error = noise.fresh_public(size, scale, degree, ladder.spare.modulus)
-        check_fits(ladder, level, size, error, "encrypt")
-        message = encode(numbers, scale, ring)
-        words = self._keys.public.encrypt(ladder, message, self._randomness)
-        return self._fresh(words, numbers, size, error)
+        return encryption.with_public_key(values, self._keys, self._randomness)
 
     def encrypt_with_secret_key(self, values: Any) -> Ciphertext:
         """Encrypt a vector with the secret key: less error, and half the size when saved.
@@ -277,18 +247,7 @@ class Ckks:
         Error: `noise.fresh_secret`.
         """
         secret = self._need_secret("encrypt_with_secret_key")
-        ladder, draw = self._keys.ladder, self._randomness
-        numbers, size = _vector(values, self.slots, "encrypt_with_secret_key")
-        level, degree = ladder.depth, ladder.ring_degree
-        ring, scale = ladder.ring(level), ladder.scale(level)
-        error = noise.fresh_secret(size, scale, degree)
-        check_fits(ladder, level, size, error, "encrypt_with_secret_key")
-        seed = draw.published_seed()
-        uniform = expand(seed, ENCRYPTION_LABEL, (), ring)
-        noisy = ring.add(ladder.small(ring, draw.error((degree,))), encode(numbers, scale, ring))
-        first = ring.sub(ring.ntt(noisy), ring.mul(uniform, secret.values(ladder.limbs(level))))
-        components = ladder.backend.xp.stack((first, uniform))
-        return self._fresh(components, numbers, size, error).replace(seed=seed)
+        return encryption.with_secret_key(values, self._keys, secret, self._randomness)
 
     # Decryption
 
@@ -297,7 +256,7 @@ class Ckks:
 
         What CKKS decrypts to carries the encryption's error, and from results with their low bits
         the secret key can be computed (Li and Micciancio 2021). A result that leaves the key
-        holder must come from `decrypt_public`.
+        holder, or that shows in what the holder does next, must come from `decrypt_public`.
 
         Args:
             ciphertext: of this context's key, from whichever context.
@@ -308,20 +267,28 @@ class Ckks:
         Raises:
             PermissionError: this context has no secret key.
             TypeError: no ciphertext.
-            ValueError: a ciphertext of other parameters or another key.
+            ValueError: a ciphertext of other parameters or another key; values beyond the size that
+                it states, as after a `Ciphertext.replace` that was wrong.
 
-        Error: `Ciphertext.error`.
-        Leaks: to whoever sees the result, something about the secret key.
+        Error: `noise.decryption` of `Ciphertext.error`: little more, but for numbers that are
+            precise to nearly all bits of float64.
+        Leaks: to whoever sees the result, something about the secret key. Nothing proves how a
+            ciphertext was computed, and one that was made for it decrypts to the key itself.
         """
         secret = self._need_secret("decrypt")
-        self._check(ciphertext, "decrypt")
-        return self._decoded(ciphertext, secret, 0.0)
+        decryption.check(ciphertext, self._keys, "decrypt")
+        return decryption.private(ciphertext, secret)
 
     def decrypt_public(self, ciphertext: Ciphertext) -> Array:
         """Return a ciphertext's values flooded with noise, so that they may leave the key holder.
 
-        Normal noise hides the error that the bound allows at worst, in every coefficient of the
-        polynomial and for as many results as ``CkksParams(public_queries=)`` says.
+        Normal noise hides the error that the bound allows at worst, for as many results as
+        ``CkksParams(public_queries=)`` says, all of one key together. The fewer values a ciphertext
+        has, the less noise that takes.
+
+        It protects from who computes honestly, and from who only sees results. Whoever may send
+        ciphertexts that were not computed as they state, and sees what they decrypt to, gets
+        whatever is encrypted, and the secret key.
 
         Args:
             ciphertext: as for `decrypt`, and computed as its bounds say: by ciphertexts' operators
@@ -334,55 +301,22 @@ class Ckks:
             PermissionError: this context has no secret key.
             TypeError: no ciphertext.
             ValueError: a ciphertext of other parameters or another key; parameters without
-                public_queries, or all of them spent.
+                public_queries, or all of them spent; noise that its level cannot hold.
 
-        Error: `noise.flooded` of `Ciphertext.error`.
-        Leaks: the values; of the error, what `noise.STATISTICAL_BITS` says.
+        Error: `noise.decryption` of `flooding.flooded` of `Ciphertext.error`.
+        Leaks: the values; of the error, what `flooding.deviation` says.
 
         Example:
             >>> context = Ckks(CkksParams(depth=1, scale_bits=30, public_queries=10), "cpu")
             >>> total = (context.encrypt([1.0, 2.0, 3.0]) * 0.5).sum()
-            >>> context.decrypt_public(total).round(1)
+            >>> context.decrypt_public(total).round(2)
             array([3.])
         """
         secret = self._need_secret("decrypt_public")
-        self._check(ciphertext, "decrypt_public")
-        degree = self.ring_degree
-        published = noise.flooded(ciphertext.error, max(1, self._queries), degree)
-        ladder, level = self._keys.ladder, ciphertext.level
-        with self._lock:
-            if self._asked >= self._queries:
-                raise ArgumentValueError(
-                    f"Ckks.decrypt_public: the parameters have public_queries={self._queries}, "
-                    f"and {self._asked} results were published"
-                )
-            check_fits(ladder, level, ciphertext.size, published, "decrypt_public")
-            self._asked += 1
-        deviation = noise.flooding_deviation(ciphertext.error, self._queries, degree)
-        return self._decoded(ciphertext, secret, deviation / math.sqrt(degree))
+        decryption.check(ciphertext, self._keys, "decrypt_public")
+        return decryption.public(ciphertext, secret, self._publications, self._randomness)
 
     # Beneath
-
-    def _fresh(self, components: Array, numbers: Array, size: float, error: float) -> Ciphertext:
-        is_real = numbers.dtype.kind != "c"
-        n = len(numbers)
-        return Ciphertext(components, self.depth, n, n, is_real, size, error, self._keys)
-
-    def _decoded(self, ciphertext: Ciphertext, secret: SecretKey, deviation: float) -> Array:
-        """Return decrypted values, with normal noise of a deviation in each coefficient."""
-        ladder, scale = self._keys.ladder, ciphertext.scale
-        moduli = ladder.ring(ciphertext.level).moduli
-        largest = ciphertext.size + ciphertext.error + 9 * deviation * self.ring_degree
-        ring = ladder.whole.over(moduli[: limbs_for(largest * float(scale), moduli)])
-        limbs = len(ring.moduli)
-        first, second = ciphertext.components[:, :limbs]
-        words = ring.intt(ring.add(first, ring.mul(second, secret.values(limbs))))
-        if deviation:
-            flood = np.rint(self._randomness.normal((self.ring_degree,)) * deviation * float(scale))
-            most = float(np.abs(flood).max())
-            words = ring.add(words, ladder.backend.asarray(reduced(flood, most, ring.moduli)))
-        values = decode(words, scale, ring, ciphertext.n_values, largest)
-        return values.real.copy() if ciphertext.is_real else values
 
     def _need_secret(self, function: str) -> SecretKey:
         if self._secret is None:
@@ -392,38 +326,9 @@ class Ckks:
             )
         return self._secret
 
-    def _check(self, ciphertext: Any, function: str) -> None:
-        """Refuse what is no ciphertext of this context's parameters, key and device."""
-        if not isinstance(ciphertext, Ciphertext):
-            raise ArgumentTypeError(
-                f"Ckks.{function}: a Ciphertext expected, got {type(ciphertext).__name__}"
-            )
-        self._keys.check_same(ciphertext.keys, f"Ckks.{function}")
-
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise SecretAccessError("Ckks: cannot be pickled or copied, for its keys would go with it")
 
     def __repr__(self) -> str:
         kind = "with the secret key" if self.has_secret_key else "public"
         return f"<Ckks {kind}, N = {self.ring_degree}, depth {self.depth}, {self.device}>"
-
-
-def _vector(values: Any, slots: int, function: str) -> tuple[Array, float]:
-    """Return a vector as an array, and the power of two that bounds its size, 1 at least."""
-    try:
-        numbers = np.asarray(to_host(values))
-    except ValueError as error:
-        raise ArgumentValueError(f"Ckks.{function}: values are no vector ({error})") from None
-    if numbers.dtype.kind not in "biufc":
-        raise ArgumentTypeError(
-            f"Ckks.{function}: values must be numbers, got dtype {numbers.dtype}"
-        )
-    if numbers.ndim != 1 or not 1 <= len(numbers) <= slots:
-        raise ArgumentValueError(
-            f"Ckks.{function}: values must be a vector of 1 to {slots} numbers, got shape "
-            f"{numbers.shape}"
-        )
-    if not np.isfinite(numbers).all():
-        raise ArgumentValueError(f"Ckks.{function}: values must be finite, got NaN or infinity")
-    largest = float(np.abs(numbers).max())
-    return numbers, 2.0 ** max(0, math.ceil(math.log2(largest))) if largest else 1.0

@@ -139,7 +139,7 @@ def rotations_for(shape: tuple[int, int], slots: int, *, padded: bool = True) ->
             are not after `Ciphertext.rotate`, nor after a product with a wide matrix.
 
     Raises:
-        TypeError, ValueError: a shape that fits no ciphertext.
+        TypeError, ValueError: a shape that fits no ciphertext, or slots that none has.
 
     Example:
         >>> rotations_for((16, 16), 4096)
@@ -147,7 +147,7 @@ def rotations_for(shape: tuple[int, int], slots: int, *, padded: bool = True) ->
         >>> rotations_for((1, 16), 4096)
         [1, 2, 4, 8]
     """
-    rows, columns = _checked(shape, slots)
+    rows, columns, slots = _checked(shape, slots)
     plan = best(layouts(rows, columns, slots, padded), None, lambda step: (step,))
     assert plan is not None
     return list(plan.rotations)
@@ -254,18 +254,21 @@ def _splits(count: int) -> list[int]:
     return sorted(b for b in near | powers if 1 <= b <= min(count, _MOST_BABY_STEPS))
 
 
-def _checked(shape: tuple[int, int], slots: int) -> tuple[int, int]:
+def _checked(shape: tuple[int, int], slots: int) -> tuple[int, int, int]:
     try:
         rows, columns = shape
     except (TypeError, ValueError):
         raise ArgumentTypeError(
             f"rotations_for: shape must be rows and columns, got {shape!r}"
         ) from None
-    for name, value in (("rows", rows), ("columns", columns)):
+    for name, value in (("slots", slots), ("rows", rows), ("columns", columns)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise ArgumentTypeError(
                 f"rotations_for: {name} must be an integer, got {type(value).__name__}"
             )
+    if slots < 1 or slots & (slots - 1):
+        raise ArgumentValueError(f"rotations_for: slots must be a power of two, got {slots}")
+    for name, value in (("rows", rows), ("columns", columns)):
         if not 1 <= value <= slots:
             raise ArgumentValueError(f"rotations_for: {name} must be in [1, {slots}], got {value}")
-    return int(rows), int(columns)
+    return int(rows), int(columns), int(slots)

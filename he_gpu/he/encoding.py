@@ -25,8 +25,9 @@ _CHUNK = 2.0**26
 """A reduced word times this, and as much again, stays exact in float64."""
 _WHOLE = 2.0**52
 """Integers up to here are reduced in one step."""
-_MOST_BITS = 960
-"""Of the modulus that decoding looks at: float64 holds no larger coefficients."""
+MOST_BITS = 960
+"""Of the modulus that decoding looks at: float64 holds no larger coefficients, and `arithmetic`
+refuses values that would need more."""
 
 
 def encode(values: Any, scale: Fraction | float, ring: RnsRing) -> Array:
@@ -48,10 +49,10 @@ def encode(values: Any, scale: Fraction | float, ring: RnsRing) -> Array:
         sqrt(N ln(N) / 12) / scale where fractions are as random; and that of the transform, see
         `embedding.to_coefficients`.
     """
-    slots = _slots(values, ring.ring_degree)
+    slots = _padded(_numbers(values, "encode"), ring.ring_degree // 2, "encode")
     with np.errstate(over="ignore", invalid="ignore"):
         coefficients = to_coefficients(slots, ring.ring_degree)
-    return _residues(coefficients, scale, ring, "encode")
+    return _residues(coefficients, slots, scale, ring, "encode")
 
 
 def encode_coefficients(values: Any, scale: Fraction | float, ring: RnsRing) -> Array:
@@ -76,8 +77,8 @@ def encode_coefficients(values: Any, scale: Fraction | float, ring: RnsRing) -> 
     numbers = _numbers(values, "encode_coefficients")
     if np.iscomplexobj(numbers):
         raise ArgumentTypeError("encode_coefficients: values must be real, got complex numbers")
-    padded = _padded(numbers.astype(np.float64), ring.ring_degree, "encode_coefficients")
-    return _residues(padded, scale, ring, "encode_coefficients")
+    padded = _padded(numbers, ring.ring_degree, "encode_coefficients")
+    return _residues(padded, padded, scale, ring, "encode_coefficients")
 
 
 def encode_constant(value: complex, scale: Fraction | float, ring: RnsRing) -> Array:
@@ -98,6 +99,7 @@ def encode_constant(value: complex, scale: Fraction | float, ring: RnsRing) -> A
     parts = _numbers(value, "encode_constant")
     if parts.ndim:
         raise ArgumentTypeError(f"encode_constant: value must be one number, got {parts.shape}")
+    _positive(scale, "encode_constant")
     real, imaginary = (constant(float(part), scale) for part in (parts.real, parts.imag))
     if 2 * max(abs(real), abs(imaginary)) >= ring.modulus:
         raise _too_large("encode_constant", float(np.abs(parts)), scale, ring.modulus)
@@ -163,18 +165,24 @@ def limbs_for(bound: float, moduli: Sequence[int]) -> int:
     product = 1
     for count, q in enumerate(moduli, 1):
         product *= q
-        if product > 4 * bound or product.bit_length() > _MOST_BITS:
+        if product > 4 * bound or product.bit_length() > MOST_BITS:
             return count
     return len(moduli)
 
 
-def _residues(values: Array, scale: Fraction | float, ring: RnsRing, function: str) -> Array:
-    """Return reals times a scale, rounded, as words (..., limbs, N) of the ring's device."""
+def _residues(
+    coefficients: Array, values: Array, scale: Fraction | float, ring: RnsRing, function: str
+) -> Array:
+    """Return reals times a scale, rounded, as words (..., limbs, N) of the ring's device.
+
+    They are the coefficients of values, which a refusal names.
+    """
     with np.errstate(over="ignore", invalid="ignore"):  # infinities are refused here
-        scaled = np.rint(values * float(scale))
+        scaled = np.rint(coefficients * _positive(scale, function))
     most = float(np.abs(scaled).max(initial=0.0))
     if not 2 * most < ring.modulus:  # exact: Python compares floats with integers as numbers
-        largest = float(np.abs(values).max())
+        with np.errstate(over="ignore"):
+            largest = float(np.abs(values).max())
         raise _too_large(function, largest, scale, ring.modulus)
     return ring.backend.asarray(reduced(scaled, most, ring.moduli))
 
@@ -229,6 +237,7 @@ def _centred(
     With centred digits x = d_0 + q_0 (d_1 + q_1 (d_2 + ...)): the first digit from the top that is
     not zero outweighs the others by two, so the sum loses no bits to cancellation.
     """
+    _positive(scale, "decode")
     words = ring.backend.to_numpy(residues)
     bound = math.inf if largest is None else largest * float(scale)
     moduli = ring.moduli[: limbs_for(bound, ring.moduli)]
@@ -254,21 +263,16 @@ def _inverse(p: int, q: int) -> int:
     return inverse - q if 2 * inverse > q else inverse
 
 
-def _slots(values: Any, ring_degree: int) -> Array:
-    """Return finite real or complex numbers (..., N / 2), padded with zeros."""
-    numbers = _numbers(values, "encode")
-    kind = np.complex128 if np.iscomplexobj(numbers) else np.float64
-    return _padded(numbers.astype(kind), ring_degree // 2, "encode")
-
-
 def _numbers(values: Any, function: str) -> Array:
-    """Return finite numbers as an array of booleans, integers, reals or complex numbers."""
+    """Return finite numbers as an array of float64 or complex128."""
     try:
         numbers = np.asarray(to_host(values))
     except ValueError as error:
         raise ArgumentValueError(f"{function}: values are no array ({error})") from None
     if numbers.dtype.kind not in "biufc":
         raise ArgumentTypeError(f"{function}: values must be numbers, got dtype {numbers.dtype}")
+    with np.errstate(over="ignore"):  # of longer floats than these
+        numbers = numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
     if not np.isfinite(numbers).all():
         raise RangeError(f"{function}: values must be finite, got NaN or infinity")
     return numbers
@@ -288,9 +292,22 @@ def _padded(numbers: Array, length: int, function: str) -> Array:
     return padded
 
 
+def _positive(scale: Fraction | float, function: str) -> float:
+    """Return a scale as float64, or refuse what is none."""
+    if isinstance(scale, bool) or not isinstance(scale, Fraction | float | int):
+        raise ArgumentTypeError(
+            f"{function}: scale must be a Fraction or a number, got {type(scale).__name__}"
+        )
+    if not 0 < scale <= 2**MOST_BITS:
+        raise RangeError(f"{function}: scale must be in (0, 2**{MOST_BITS}], got {scale!s:.40}")
+    return float(scale)
+
+
 def _count(n: int | None, most: int, function: str) -> int:
     if n is None:
         return most
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise ArgumentTypeError(f"{function}: n must be an integer, got {type(n).__name__}")
     if not 0 <= n <= most:
         raise ArgumentValueError(f"{function}: n must be in [0, {most}], got {n}")
     return n

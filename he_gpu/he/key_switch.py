@@ -9,8 +9,6 @@ Source: Han and Ki, CT-RSA 2020, section 3; Halevi and Shoup, CRYPTO 2018, secti
 
 from __future__ import annotations
 
-import numpy as np
-
 from he_gpu.backend import Array
 from he_gpu.he.keys import SwitchKey
 from he_gpu.he.ladder import Ladder
@@ -29,21 +27,31 @@ def decompose(ladder: Ladder, level: int, values: Array) -> Array:
 
     Cost: the inverse transform of all limbs, and of each digit a transform of all but its own.
     """
-    ring, digits = ladder.ring(level), ladder.digits(level)
-    limbs = len(ladder.extended(level).moduli)
-    coefficients = ring.intt(values)
-    result = ladder.backend.empty((len(digits), limbs, ladder.ring_degree), np.uint32)
-    for out, (part, own, others) in zip(result, digits, strict=True):
-        further = others.ntt(own.extend(coefficients[part], others.moduli))
-        out[: part.start] = further[: part.start]
-        out[part] = values[part]
-        out[part.stop :] = further[part.start :]
-    return result
+    chain = ladder.chain
+    return ladder.ring(level).digits(values, chain.special, chain.digit_limbs)
 
 
-def multiply(ladder: Ladder, level: int, digits: Array, key: SwitchKey) -> Array:
-    """Return P times the pair that a key makes of digits, (2, limbs + special, N) values."""
-    return ladder.extended(level).dot(digits[:, None], key.at(level))[:, 0]
+def multiply(
+    ladder: Ladder,
+    level: int,
+    digits: Array,
+    key: SwitchKey,
+    base: Array | None = None,
+    factor: int = 1,
+) -> Array:
+    """Return P times the pair that a key makes of digits, (2, limbs + special, N) values.
+
+    Args:
+        ladder: the rings.
+        level: of the polynomial.
+        digits: of `decompose`.
+        key: that takes them to a pair.
+        base: (1, limbs, N) or (2, limbs, N) values, or None: what is added to the pair's first or
+            to both, in these limbs.
+        factor: of the base.
+    """
+    start = None if base is None else base[:, None]
+    return ladder.extended(level).dot(digits[:, None], key.at(level), start, factor)[:, 0]
 
 
 def finish(ladder: Ladder, level: int, pair: Array) -> Array:
@@ -63,13 +71,10 @@ def relinearise(ladder: Ladder, level: int, terms: Array, key: SwitchKey) -> Arr
     Returns:
         (2, limbs of the next level, N) values.
     """
-    ring, extended = ladder.ring(level), ladder.extended(level)
-    pair = multiply(ladder, level, decompose(ladder, level, terms[2]), key)
-    raised = ring.mul_integer(terms[:2], ladder.special_modulus)
-    kept = len(ring.moduli)
-    pair[:, :kept] = ring.add(pair[:, :kept], raised)
+    digits = decompose(ladder, level, terms[2])
+    pair = multiply(ladder, level, digits, key, terms[:2], ladder.special_modulus)
     dropped = ladder.n_special + len(ladder.chain.levels[level - 1])
-    return extended.mod_down(pair, dropped, values=True)
+    return ladder.extended(level).mod_down(pair, dropped, values=True)
 
 
 def automorphism(
@@ -88,7 +93,27 @@ def automorphism(
     Returns:
         (2, limbs, N) values.
     """
-    ring = ladder.ring(level)
-    switched = finish(ladder, level, multiply(ladder, level, digits, key))
-    switched[0] = ring.add(switched[0], pair[0])
-    return ring.automorphism(switched, power, values=True)
+    # P times the first polynomial joins before the division, whose rounding does not see it.
+    raised = multiply(ladder, level, digits, key, pair[:1], ladder.special_modulus)
+    return ladder.ring(level).automorphism(finish(ladder, level, raised), power, values=True)
+
+
+def raised_automorphism(
+    ladder: Ladder, level: int, pair: Array, digits: Array, key: SwitchKey, power: int
+) -> Array:
+    """Return P times what `automorphism` returns, before it is rounded.
+
+    Args:
+        ladder: the rings.
+        level: of the ciphertext.
+        pair: (2, limbs, N) values, or P times them, (2, limbs + special, N).
+        digits: `decompose` of the ciphertext's second polynomial.
+        key: of this power.
+        power: of the automorphism.
+
+    Returns:
+        (2, limbs + special, N) values.
+    """
+    factor = ladder.special_modulus if pair.shape[-2] == ladder.limbs(level) else 1
+    switched = multiply(ladder, level, digits, key, pair[:1], factor)
+    return ladder.extended(level).automorphism(switched, power, values=True)

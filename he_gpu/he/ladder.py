@@ -27,12 +27,10 @@ class Digit(NamedTuple):
     Attributes:
         part: where its limbs stand.
         own: the ring over its primes.
-        others: the ring over the level's other primes and the special ones.
     """
 
     part: slice
     own: RnsRing
-    others: RnsRing
 
 
 class Ladder:
@@ -116,11 +114,6 @@ class Ladder:
         return self.backend.xp.minimum(words, words + q)
 
     def _cut(self, level: int) -> tuple[Digit, ...]:
-        ring, each = self._extended[level], self.chain.digit_limbs
-        digits = []
-        for start in range(0, self.limbs(level), each):
-            stop = min(start + each, self.limbs(level))
-            others = ring.moduli[:start] + ring.moduli[stop:]
-            own = ring.over(ring.moduli[start:stop])
-            digits.append(Digit(slice(start, stop), own, ring.over(others)))
-        return tuple(digits)
+        ring, limbs, each = self._rings[level], self.limbs(level), self.chain.digit_limbs
+        parts = [slice(at, min(at + each, limbs)) for at in range(0, limbs, each)]
+        return tuple(Digit(part, ring.over(ring.moduli[part])) for part in parts)

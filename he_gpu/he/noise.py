@@ -1,9 +1,9 @@
-"""Bounds on the errors of CKKS, by operation: what `precision_bits` and flooding rest upon.
+"""Bounds on the errors of CKKS, by operation: what `precision_bits` and `flooding` rest upon.
 
 Layer: he, above ring. Numbers alone: no array, no key. All bounds are on the largest error of any
 slot, in units of the message (so 1 is a slot's 1), and errors of operations add up. A bound on
 something random fails with probability below 2**-42, so an operation's with less than 2**-40. What
-a decryption shows also has the `transform` of its decoding.
+is decrypted has the error of its decoding as well, see `decryption`.
 
 A polynomial e with independent coefficients that are sub-Gaussian of variance v (binomial, ternary
 and uniform ones are, with their own variance) has in each direction of a slot's plane a value
@@ -18,8 +18,7 @@ again such a value, of variance v N / 2 times A = |a_1|**2 + ... + |a_k|**2, so 
 at most the mean over A of the first bound; `_product_factor` takes it over the second one.
 Source: Hsu, Kakade, Zhang, "A tail inequality for quadratic forms of subgaussian random vectors",
 2012 (the moment); Costache, Curtis, Hales, Murphy, Ogilvie, Player, "On the precision loss in
-approximate homomorphic encryption", ePrint 2022/162 (errors by operation); Li, Micciancio, Schultz,
-Sorrell, "Securing approximate homomorphic encryption using differential privacy", CRYPTO 2022.
+approximate homomorphic encryption", ePrint 2022/162 (errors by operation).
 """
 
 from __future__ import annotations
@@ -36,9 +35,6 @@ from he_gpu.he.sampling import ERROR_VARIANCE, TERNARY_VARIANCE
 
 FAILURE_BITS = 42
 """A bound on something random fails with probability below 2**-42."""
-STATISTICAL_BITS = 40
-"""s of flooding: over all queries together, the Kullback-Leibler divergence of what is published
-from what carried no error is below 2**-s / 24, so their distance is below 2**(-s / 2) / 6.9."""
 _ROUNDING_VARIANCE = 1 / 12
 
 # What is random
@@ -236,47 +232,32 @@ def alignment(largest: float, error: float, chain: Chain, level: int, lower: int
     return moved + rescaling(chain.scales[lower], chain.ring_degree)
 
 
+def decryption(error: float, largest: float, ring_degree: int) -> float:
+    """Return a bound for decrypted numbers: a ciphertext's, and that of its decoding.
+
+    Args:
+        error: bound on each slot's error, flooded or not.
+        largest: bound on the slots' sizes, without their errors.
+        ring_degree: N.
+    """
+    return error + transform(largest + error, ring_degree)
+
+
+def least(chain: Chain, level: int) -> float:
+    """Return what no honest ciphertext's bound is below.
+
+    At the highest level an encryption with the secret key has the least error. What is lower was
+    rescaled to its level.
+    """
+    scale, degree = chain.scales[level], chain.ring_degree
+    if level == chain.depth:
+        return fresh_secret(1.0, scale, degree)
+    return rescaling(scale, degree)
+
+
 def precision_bits(error: float) -> float:
     """Return how many bits after the point an error leaves right."""
     return math.inf if error == 0 else -math.log2(error)
-
-
-# Flooding
-
-
-def flooding_deviation(error: float, queries: int, values: int) -> float:
-    """Return the standard deviation of the noise that hides an error in published numbers.
-
-    Args:
-        error: bound on each slot's error, at worst.
-        queries: results that are published under one key, at most.
-        values: real numbers of a result: of n slots n, or 2 n where imaginary parts are
-            published. N for a whole polynomial, as the deviation of slots; a coefficient's is
-            1 / sqrt(N) of that.
-
-    Independent normal noise of deviation d in each number has the Kullback-Leibler divergence
-    |e|**2 / (2 d**2) from the same around a result without error, and |e|**2 is at most
-    values error**2. With d = sqrt(12 queries) 2**(s / 2) |e|, s = `STATISTICAL_BITS`, it is
-    2**-s / (24 queries) for each.
-    Source: Li and Micciancio, EUROCRYPT 2021; Li, Micciancio, Schultz, Sorrell, CRYPTO 2022, which
-    has the bit security that follows; the constant 12 as OpenFHE has it.
-    """
-    size = error * math.sqrt(values)
-    return math.sqrt(12 * queries) * 2 ** (STATISTICAL_BITS / 2) * size
-
-
-def flooded(error: float, queries: int, values: int) -> float:
-    """Return a bound on the error of published numbers, the noise of `flooding_deviation` included.
-
-    A normal number exceeds x deviations with probability below exp(-x**2 / 2).
-    """
-    tail = math.sqrt(2 * math.log(2) * (FAILURE_BITS + math.log2(2 * values)))
-    return error + tail * flooding_deviation(error, queries, values)
-
-
-def flooding_bits(queries: int, ring_degree: int) -> float:
-    """Return the bits of precision that publishing all of a polynomial costs."""
-    return math.log2(flooded(1.0, queries, ring_degree))
 
 
 @lru_cache(maxsize=64)

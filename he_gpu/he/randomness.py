@@ -30,7 +30,7 @@ class Randomness:
     """
 
     def __init__(self, backend: Backend, seed: int | None, purpose: str):
-        keys = KeyRing(seed)
+        keys, self._backend = KeyRing(seed), backend
         self._secrets = keys.prg(f"ckks {purpose} secrets", backend)
         self._errors = keys.prg(f"ckks {purpose} errors", backend)
         self._floods = keys.prg(f"ckks {purpose} floods", backend)
@@ -44,12 +44,20 @@ class Randomness:
         """Return centred binomial errors; see `sampling.error`."""
         return sampling.error(self._errors, shape)
 
-    def normal(self, shape: tuple[int, ...]) -> Array:
-        """Return standard normal numbers; see `sampling.normal`."""
-        return sampling.normal(self._floods, shape)
+    def normal(self, shape: tuple[int, ...], deviation: float) -> tuple[Array, Array]:
+        """Return normal integers, each as a sum of two; see `sampling.normal_integers`."""
+        return sampling.normal_integers(self._floods, shape, deviation)
+
+    def another(self, purpose: str) -> Randomness:
+        """Return streams of their own: these do not follow from them, nor others made so."""
+        seed = None if self._seeds is None else int.from_bytes(self._fresh_seed(), "little")
+        return Randomness(self._backend, seed, purpose)
 
     def published_seed(self) -> bytes:
         """Return 32 bytes that may be published, and that were never drawn before."""
+        return self._fresh_seed()
+
+    def _fresh_seed(self) -> bytes:
         if self._seeds is None:
             return os.urandom(SEED_BYTES)
         words: Array = to_host(self._seeds.uniform((SEED_BYTES // 8,), 2**64))

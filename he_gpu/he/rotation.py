@@ -6,13 +6,12 @@ Source: Halevi and Shoup, CRYPTO 2018, section 5 (many rotations of one decompos
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.he import key_switch, noise
-from he_gpu.he.arithmetic import check_fits
+from he_gpu.he.arithmetic import as_integer, check_fits
 from he_gpu.he.embedding import rotation_exponent
 
 if TYPE_CHECKING:
@@ -28,9 +27,13 @@ def rotate(a: Ciphertext, steps: int) -> Ciphertext:
 
 def rotate_many(a: Ciphertext, steps: Iterable[int]) -> list[Ciphertext]:
     """Return several rotations of one ciphertext, whose digits are cut once."""
-    _check_clear(a, "rotate")
+    if a.leftovers:
+        raise ArgumentValueError(
+            "Ciphertext.rotate: slots behind the vector have parts of sums; multiply it by a "
+            f"vector of {a.n_values} ones, which takes a level and clears them"
+        )
     slots, galois = a.keys.ladder.ring_degree // 2, a.keys.galois
-    paths = [galois.path(_steps(each)) for each in steps]
+    paths = [galois.path(each) for each in _steps(steps)]
     keys = {step: galois.of_rotation(step) for path in paths for step in path}
     if not keys:
         return [a for _ in paths]
@@ -54,23 +57,33 @@ def conjugate(a: Ciphertext) -> Ciphertext:
 
 
 def total(a: Ciphertext) -> Ciphertext:
-    """Return the sum of all slots in slot 0, as a vector of length 1."""
-    _check_clear(a, "sum")
-    ladder = a.keys.ladder
-    slots = ladder.ring_degree // 2
-    size = a.size * a.span
+    """Return the sum of a vector's values in slot 0, as a vector of length 1.
+
+    Sums of 1, 2, 4, ... slots come from one another, and those that make up the length are put
+    together. Where slots behind the vector are zero, the length is a power of two: then the last
+    sum is all it takes.
+    """
+    if a.n_values == 1:
+        return a
+    ladder, size = a.keys.ladder, a.size * a.n_values
     check_fits(ladder, a.level, size, 0.0, "sum")
-    step, result = 1, a
-    while step < a.span:
-        moved = rotate(result, step)
-        words = ladder.ring(a.level).add(result.components, moved.components)
-        error = noise.addition(result.error, moved.error)
-        result = moved.replace(components=words, error=error)
-        step *= 2
+    count = a.n_values if a.span > a.n_values else 1 << (a.n_values - 1).bit_length()
+    block, result = a.replace(leftovers=False), None
+    for bit in range(count.bit_length()):
+        width = 1 << bit
+        if bit:
+            block = _joined(block, rotate(block, width >> 1))
+        if count & width:  # the result has the sum of so many slots as the lower bits say
+            result = block if result is None else _joined(block, rotate(result, width))
+    assert result is not None
     check_fits(ladder, a.level, size, result.error, "sum")
-    summed = a.span > 1
-    span = slots if summed else 1
-    return result.replace(size=size, n_values=1, span=span, leftovers=summed)
+    return result.replace(size=size, n_values=1, span=ladder.ring_degree // 2, leftovers=True)
+
+
+def _joined(a: Ciphertext, b: Ciphertext) -> Ciphertext:
+    """Return parts of a sum together; what bounds the whole is stated at its end."""
+    words = a.keys.ladder.ring(a.level).add(a.components, b.components)
+    return a.replace(components=words, error=noise.addition(a.error, b.error))
 
 
 def _digits(a: Ciphertext) -> Array:
@@ -85,18 +98,17 @@ def _switched(a: Ciphertext, digits: Array, key: GaloisKey, power: int) -> Ciphe
     return a.replace(components=words, error=error)
 
 
-def _check_clear(a: Ciphertext, function: str) -> None:
-    if a.leftovers:
-        raise ArgumentValueError(
-            f"Ciphertext.{function}: slots behind the vector have parts of sums; multiply it by a "
-            f"vector of {a.n_values} ones, which takes a level and clears them"
-        )
-
-
-def _steps(steps: int) -> int:
+def _steps(steps: Iterable[int]) -> Iterator[int]:
     try:
-        return operator.index(steps)
+        each_step = iter(steps)
     except TypeError:
         raise ArgumentTypeError(
-            f"Ciphertext.rotate: steps must be an integer, got {type(steps).__name__}"
+            f"Ciphertext.rotations: steps must be integers, got {type(steps).__name__}"
         ) from None
+    for step in each_step:
+        integer = as_integer(step)
+        if integer is None:
+            raise ArgumentTypeError(
+                f"Ciphertext.rotate: steps must be an integer, got {type(step).__name__}"
+            )
+        yield integer

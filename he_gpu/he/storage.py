@@ -3,7 +3,9 @@
 Layer: he, beneath `ciphertext` and `context`, which have the methods. Uniform halves are saved as
 their seeds. Words come back only below their primes, and only to the parameters and, for a
 ciphertext, the key that they belong to. The checksum finds damage, not forgery: whoever can replace
-a file can give it a checksum, so what comes from elsewhere needs a channel that authenticates.
+a file can give it a checksum. Made-up halves of public keys and ciphertexts pass, as they look as
+random as true ones; what is computed with them is garbage, and what is encrypted with such a public
+key is its maker's. So what comes from elsewhere needs a channel that authenticates.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import numpy as np
 
 from he_gpu.backend import Array
 from he_gpu.errors import KeyMismatchError
+from he_gpu.he import noise
+from he_gpu.he.arithmetic import fits
 from he_gpu.he.container import Header, Source, pack, unpack
 from he_gpu.he.keys import (
     ID_BYTES,
@@ -25,8 +29,9 @@ from he_gpu.he.keys import (
     SecretKey,
 )
 from he_gpu.he.ladder import Ladder
-from he_gpu.he.parameters import MAX_QUERIES, CkksParams
+from he_gpu.he.parameters import CkksParams
 from he_gpu.he.randomness import SEED_BYTES, Randomness, expand
+from he_gpu.he.sampling import ERROR_BOUND
 from he_gpu.ring import RnsRing
 
 if TYPE_CHECKING:
@@ -100,11 +105,13 @@ def context_of(source: Source, device: str, function: str) -> Saved:
     """Return what `of_public` or `of_secret` saved.
 
     Raises:
-        ValueError: neither of the two, damaged, or with parameters that this release would choose
-            otherwise.
+        ValueError: neither of the two, damaged, with parameters that this release would choose
+            otherwise, or a secret key beside the public one of another.
     """
     header, arrays = unpack(source, (PUBLIC, SECRET), function)
     params = _parameters(header, function)
+    if "public" not in arrays or arrays["public"].shape[-1:] != (params.ring_degree,):
+        raise header.wrong("arrays")  # before a small file makes large tables
     ladder = Ladder(params.chain, device)
     randomness = Randomness(ladder.backend, None, "loaded")
     seeds = header.get("seeds", dict)
@@ -119,8 +126,12 @@ def context_of(source: Source, device: str, function: str) -> Saved:
     if public.key_id != header.octets("key", ID_BYTES):
         raise header.wrong("key")
     if header.text("kind") == SECRET:
+        if set(arrays) != {"public", "secret"}:
+            raise header.wrong("arrays")
         secret = SecretKey.of_ternary(ladder, _ternary(header, arrays.get("secret"), ladder))
-        published = header.integer("published", 0, MAX_QUERIES)
+        if not _belongs(ladder, public, secret):
+            raise KeyMismatchError(f"{function}: the public key is that of another secret key")
+        published = header.integer("published", 0, params.public_queries)
         keys = EvaluationKeys.of_secret(ladder, public, secret, randomness)
         return Saved(params, keys, secret, randomness, published)
 
@@ -151,7 +162,15 @@ def ciphertext_of(source: Source, keys: EvaluationKeys, function: str) -> dict[s
     slots = ladder.ring_degree // 2
     level = header.integer("level", 0, ladder.depth)
     n_values = header.integer("n_values", 1, slots)
-    ring, found = ladder.ring(level), arrays.get("components")
+    span, leftovers = header.integer("span", n_values, slots), header.get("leftovers", bool)
+    if leftovers and span == n_values:
+        raise header.wrong("leftovers")
+    size, error = header.real("size"), max(header.real("error"), noise.least(ladder.chain, level))
+    if not fits(ladder, level, size + error):
+        raise header.wrong("size")
+    if set(arrays) != {"components"}:
+        raise header.wrong("arrays")
+    ring, found = ladder.ring(level), arrays["components"]
     if header.get("seed", str, type(None)) is None:
         seed, components = None, _words(header, found, (2,), ring, "components")
     else:
@@ -162,11 +181,11 @@ def ciphertext_of(source: Source, keys: EvaluationKeys, function: str) -> dict[s
         "components": components,
         "level": level,
         "n_values": n_values,
-        "span": header.integer("span", 1, slots),
+        "span": span,
         "is_real": header.get("is_real", bool),
-        "leftovers": header.get("leftovers", bool),
-        "size": header.real("size"),
-        "error": header.real("error"),
+        "leftovers": leftovers,
+        "size": size,
+        "error": error,
         "keys": keys,
         "seed": seed,
     }
@@ -216,9 +235,19 @@ def _ternary(header: Header, found: Array | None, ladder: Ladder) -> Array:
     return found
 
 
+def _belongs(ladder: Ladder, public: PublicKey, secret: SecretKey) -> bool:
+    """Return whether a public key is an encryption of zero: b + a s is as small as errors are."""
+    ring, host = ladder.fresh, ladder.backend.to_numpy
+    limbs = ladder.limbs(ladder.depth)
+    values = ladder.backend.xp.concatenate((secret.values(limbs), secret.values()[-1:]))
+    errors = host(ring.intt(ring.add(public.values[0], ring.mul(public.values[1], values))))
+    q = np.array(ring.moduli, np.uint32)[:, None]
+    return bool((np.minimum(errors, q - errors) <= ERROR_BOUND).all())
+
+
 def _power(header: Header, name: str, ring_degree: int) -> int:
     """Return the automorphism that a Galois key serves."""
     power = int(name) if name.isascii() and name.isdigit() and len(name) < 9 else 0
-    if power % 2 == 0 or not 1 < power < 2 * ring_degree:
+    if power % 2 == 0 or not 1 < power < 2 * ring_degree or name != str(power):
         raise header.wrong("arrays")
     return power

@@ -1,168 +1,192 @@
 """Least squares on encrypted samples, computed by a party that has no secret key.
 
 Layer: models, above he. Sees ciphertexts, their number and the steps; every number but these is
-encrypted. Slots repeat with period n * columns: slot n k + i belongs to feature k of sample i, so
-that sums over features, by rotations that are multiples of n, stand in every slot. Sums over
-samples stand in the slots of sample 0 alone; what reads them reads no other slot.
+encrypted. Feature k of sample i stands in slot i stride + k, where the n samples divide all slots
+among them and stride is 4 columns at least: rotations by multiples of stride then permute samples
+in every slot, and sums over features come out right in each slot that has a feature.
 
 Features f are those of the data times the root of the learning rate, whose kernel f f^T has its
-largest eigenvalue below 2, as who encrypts them has checked; the descent has rate 1 then. So a
-residual is never longer than the targets, no entry of I - f f^T is above 1 in size, and each of its
-rows has length 1 at most: bounds that no operator can know.
+largest eigenvalue below 2, as who encrypts them has checked; the descent has rate 1 then. So
+neither f nor any part of its columns makes a vector longer than by the root of 2, and I - f f^T
+makes none longer. Bounds here are on lengths: that of a residual or of its error is the root of the
+sum of squares over samples, in slots of one k. No operator can know that lengths do not grow, so
+operators bound what they add to exact numbers (`_exact`), and the rest is counted by hand.
 Source: Halevi and Shoup, CRYPTO 2014, section 4.3 (a product with a matrix, by its diagonals).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from functools import reduce
+from math import sqrt
+from operator import add
 
 from tqdm import tqdm
 
 from he_gpu.he.ciphertext import Ciphertext
 from he_gpu.he.products import dot
 
+PADDING = 4
+"""A sample has this many times more slots than features at least, so that no sum over features that
+takes in some of one sample takes in some of another."""
 
-def rotations(n: int, columns: int) -> list[int]:
+
+def rotations(n: int, columns: int, slots: int) -> list[int]:
     """Return the rotations that both descents make.
 
     Args:
         n: samples, a power of two.
         columns: features, a power of two.
+        slots: of a ciphertext.
     """
-    sums = [n << log for log in range((columns - 1).bit_length())]
-    return [*range(1, n), *range(-1, -n, -1), *sums]
+    return [*_over_features(columns), *_by_samples(range(1, n), n, slots)]
 
 
 def residual_descent(
-    samples: Sequence[Ciphertext], targets: Ciphertext, columns: int, n_steps: int
+    features: Ciphertext, targets: Ciphertext, n: int, columns: int, n_steps: int
 ) -> Ciphertext:
     """Return the weights f^T (e_0 + ... + e_(n_steps - 1)) of e_0 = y, e <- (I - f f^T) e.
 
     Args:
-        samples: a ciphertext each, n of them: sample i has its features in slots n k + i and zero
-            elsewhere.
-        targets: in all slots, that of sample i in slots i modulo n.
+        features: of all samples, zero in slots that have none.
+        targets: that of a sample in all its slots.
+        n: samples, a power of two.
         columns: features, a power of two.
-        n_steps: 1 at least; the samples need a level more than steps, or one for one.
+        n_steps: 1 at least; the operands need a level more than steps, or one for one.
 
     Returns:
-        A ciphertext with weight k in slot n k.
+        A ciphertext with weight k in slot k.
 
+    Error: bounds grow with the square of n_steps, as errors of e_t do with t.
     Cost: a level for the kernel, one for each step but the first, and one for the weights; of key
-        switches some 2 n + log2(columns) n / 2 once, and n for each step.
+        switches n / 2 (log2(columns) + 4) or so for the kernel, n for each step, and log2(n) + 1.
     """
-    n = len(samples)
     with tqdm(
         total=n_steps, desc="residual recursion", unit="step", disable=None, leave=False
     ) as bar:
-        matrix = _decay(samples, columns) if n_steps > 1 else []
-        largest = math.sqrt(n) * targets.size
-        e, residuals = targets, [targets]
+        matrix = _decay(features, n, columns) if n_steps > 1 else []
+        residuals = [_lengths(targets, n)]
         for _ in range(n_steps - 1):
-            exact = _as_exact(e)
-            found = dot(matrix, [exact, *exact.rotations(range(1, n))])
-            e = found.replace(size=largest, error=found.error + math.sqrt(n) * e.error)
-            residuals.append(e)
+            residuals.append(_decayed(matrix, residuals[-1], n))
             bar.update()
-        total = residuals[-1]
-        for each in residuals[:-1]:
-            total = total + each
-        weights = _over_samples(_packed(samples) * total, n)
+        total = reduce(add, map(_exact, reversed(residuals)))  # so that each is aligned once
+        total = total.replace(
+            size=sum(e.size for e in residuals),
+            error=sum(e.error for e in residuals) + sqrt(n) * total.error,
+        )
+        features = _beside(features, total)
+        w = _summed(features, total, n)
         bar.update()
-    return weights
+    error = w.error + sqrt(2) * total.error + sqrt(n) * features.error * _length(total)
+    return w.replace(size=sqrt(2) * total.size, error=error)
 
 
 def gradient_descent(
-    samples: Sequence[Ciphertext], targets: Ciphertext, columns: int
+    features: Ciphertext, targets: Ciphertext, n: int, columns: int
 ) -> tuple[Ciphertext, int]:
-    """Return the weights of w_0 = 0, w <- w - f^T (f w - y), after as many steps as levels allow.
+    """Return the weights of w_0 = 0, w <- w + f^T (y - f w), after as many steps as levels allow.
 
     Args:
-        samples: as for `residual_descent`, with a level at least.
-        targets: as for `residual_descent`.
+        features: as for `residual_descent`, with a level at least.
+        targets: likewise.
+        n: samples, a power of two.
         columns: features, a power of two.
 
     Returns:
-        A ciphertext with weight k in slot n k, and the number of steps.
+        A ciphertext with weight k in slot k, and the number of steps.
 
-    Cost: a level for the first step and two for each other; of key switches 2 n + log2(columns n)
+    Error: weights stand in the slots of every sample, with one error f^T (...) that all have in
+        common, and one of each sample's own slots. The first is carried on by I - f^T f, which
+        makes nothing longer; the second stays, and adds to the first by f^T f_i each time.
+    Cost: a level for the first step and two for each other; of key switches log2(columns n) + 3
         for each.
     """
-    n, packed = len(samples), _packed(samples)
-    n_steps = (min(targets.level, packed.level) + 1) // 2
-    largest = math.sqrt(n) * targets.size
+    n_steps = (min(targets.level, features.level) + 1) // 2
+    length = sqrt(n) * targets.size
+    e, own = _lengths(targets, n), targets.error
+    w, common, each = None, 0.0, 0.0
     with tqdm(
         total=n_steps, desc="gradient descent", unit="step", disable=None, leave=False
     ) as bar:
-        w = _over_samples(packed * targets, n)
-        bar.update()
-        for _ in range(n_steps - 1):
-            # The slots of sample 0 go to each sample's, where the others of that one are zero.
-            exact = _as_exact(w)
-            turned = [exact, *exact.rotations(range(-1, -n, -1))]
-            e = _over_features(dot(samples, turned), n, columns) - targets
-            e = e.replace(size=largest + math.sqrt(2 * columns) * w.error)
-            found = exact - _over_samples(packed * e, n)
-            w = found.replace(
-                size=w.size + n * packed.size * largest,
-                error=found.error + math.sqrt(columns) * w.error,
-            )
+        for step in range(1, n_steps + 1):
+            if w is not None:
+                features = _beside(features, w)
+                fitted = dot([_exact(features)], [_exact(w)], _over_features(columns))
+                more = features.error * (sqrt(columns) * _length(w) + columns * w.error)
+                e = targets - fitted.replace(size=sqrt(2) * w.size, error=fitted.error + more)
+                own = e.error
+                drift = sqrt(2) * common + sqrt(2 * n) * each + sqrt(n) * own
+                e = e.replace(size=sqrt(2) * w.size + length, error=drift)
+            features = _beside(features, e)
+            change = _summed(features, e, n)
+            w = change if w is None else _exact(w) + change
+            common += 2 * sqrt(n) * each + sqrt(2) * n * own
+            common += sqrt(n * columns) * features.error * _length(e)
+            each += sqrt(columns) * w.error
+            # (1 - (1 - x)^t) / sqrt(x), in (0, 2], is not above sqrt(t), or above 2.
+            w = w.replace(size=2 * sqrt(step) * length, error=common + each)
             bar.update()
+    assert w is not None
     return w, n_steps
 
 
-def _as_exact(a: Ciphertext) -> Ciphertext:
-    """Return the same ciphertext, of which the values with their error are the ones that count.
-
-    A step that keeps lengths takes an error on to the next as it takes a value: a row of length 1
-    over m entries multiplies it by the root of m, where operators would have to say m times the
-    largest entry. So the step's own error is counted for exact values, and this one added.
-    """
+def _exact(a: Ciphertext) -> Ciphertext:
+    """Return the same ciphertext, of which the numbers with their error count as the exact ones."""
     return a.replace(size=a.size + a.error, error=0.0)
 
 
-def _decay(samples: Sequence[Ciphertext], columns: int) -> list[Ciphertext]:
-    """Return the diagonals of I - f f^T: entry (i, i + d) of diagonal d in slots i modulo n."""
-    n, packed = len(samples), _packed(samples)
-    diagonals: list[Ciphertext] = []
-    moved = [_moved(sample, at, n) for at, sample in enumerate(samples)]
-    for d in range(n):
-        if 2 * d > n:  # the matrix is symmetric
-            diagonals.append(diagonals[n - d].rotate(d))
-            continue
-        others = _packed([moved[(i + d) % n][d] for i in range(n)])
-        kernel = _over_features(packed * others, n, columns)
-        entries = -kernel if d else 1 - kernel
-        diagonals.append(entries.replace(size=1.0))
-    return diagonals
+def _beside(features: Ciphertext, e: Ciphertext) -> Ciphertext:
+    """Return the features at the level of what they are multiplied with."""
+    return features.at_level(min(features.level, e.level))
 
 
-def _moved(sample: Ciphertext, at: int, n: int) -> list[Ciphertext]:
-    """Return a sample in its own slots, in those of the sample before it, ..., n / 2 before it."""
-    steps = (at - (at - d) % n for d in range(1, n // 2 + 1))
-    return [sample, *sample.rotations(steps)]
+def _length(e: Ciphertext) -> float:
+    """Return a bound on the length of a vector with its error, where it states bounds on both."""
+    return e.size + e.error
 
 
-def _over_features(a: Ciphertext, n: int, columns: int) -> Ciphertext:
-    """Return in each slot the sum over the features of its sample."""
-    step = n
-    while step < n * columns:
-        a, step = a + a.rotate(step), 2 * step
-    return a
+def _lengths(y: Ciphertext, n: int) -> Ciphertext:
+    """Return n samples' numbers with bounds on their length, and on that of their error."""
+    return y.replace(size=sqrt(n) * y.size, error=sqrt(n) * y.error)
 
 
-def _over_samples(a: Ciphertext, n: int) -> Ciphertext:
-    """Return in the slots of sample 0 the sums over all samples."""
-    step = 1
-    while step < n:
-        a, step = a + a.rotate(step), 2 * step
-    return a
+def _decay(features: Ciphertext, n: int, columns: int) -> list[Ciphertext]:
+    """Return the diagonals of I - f f^T: entry (i, i + d) of diagonal d in the slots of sample i.
+
+    With errors a and b of the factors, a sum over features is wrong by f b + f a + a b.
+    """
+    slots = len(features)
+    kernels = []
+    for other in (features, *features.rotations(_by_samples(range(1, n // 2 + 1), n, slots))):
+        a, b = features.error, other.error
+        more = sqrt(2 * columns) * (a + b) + 2 * columns * a * b
+        kernel = dot([_exact(features)], [_exact(other)], _over_features(columns), 2 + more)
+        kernels.append(kernel.replace(size=2.0, error=kernel.error + more))
+    diagonals = [1 - kernels[0], *(-kernel for kernel in kernels[1:])]
+    for d in range(n // 2 + 1, n):  # the matrix is symmetric
+        diagonals.append(diagonals[n - d].rotate(d * (slots // n)))
+    return [diagonal.replace(size=1.0) for diagonal in diagonals]
 
 
-def _packed(samples: Sequence[Ciphertext]) -> Ciphertext:
-    """Return samples together, of which each has zeros where the others stand."""
-    total = samples[0]
-    for each in samples[1:]:
-        total = total + each
-    return total.replace(size=max(each.size for each in samples))
+def _decayed(matrix: list[Ciphertext], e: Ciphertext, n: int) -> Ciphertext:
+    """Return (I - f f^T) e, with bounds on lengths as those of e."""
+    exact, more = _exact(e), n * max(diagonal.error for diagonal in matrix) * _length(e)
+    turned = [exact, *exact.rotations(_by_samples(range(1, n), n, len(e)))]
+    found = dot([_exact(diagonal) for diagonal in matrix], turned, size=_length(e) + more)
+    return found.replace(size=e.size, error=sqrt(n) * found.error + e.error + more)
+
+
+def _summed(features: Ciphertext, e: Ciphertext, n: int) -> Ciphertext:
+    """Return f^T e as if both were exact, in the slots of every sample; e states lengths."""
+    size = (sqrt(2) + sqrt(n) * features.error) * _length(e)
+    folds = _by_samples([1 << log for log in range((n - 1).bit_length())], n, len(e))
+    return dot([_exact(features)], [_exact(e)], folds, size)
+
+
+def _over_features(columns: int) -> list[int]:
+    """Return rotations that add columns slots before each slot to those from it onwards."""
+    return [*(1 << log for log in range((columns - 1).bit_length())), -columns]
+
+
+def _by_samples(numbers: range | list[int], n: int, slots: int) -> list[int]:
+    """Return rotations by whole samples."""
+    return [number * (slots // n) for number in numbers]

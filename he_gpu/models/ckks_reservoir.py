@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +17,20 @@ import numpy as np
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, HeGpuError
+from he_gpu.he import noise
 from he_gpu.he.context import Ckks
 from he_gpu.he.parameters import CkksParams
+from he_gpu.he.security import DEGREES
 from he_gpu.models import ckks_training
-from he_gpu.models.ckks_descent import rotations
+from he_gpu.models.ckks_descent import PADDING, rotations
 from he_gpu.models.descent import checked_descent, integer
 from he_gpu.models.reservoir_features import checked_seed, reservoir_features
 
 _FUNCTION = "learn_encrypted"
+SCALE_BITS = 46
+"""With these the bound of 20 steps promises weights to 1e-4; 53 would need no more primes."""
+MAX_DIGITS = 8
+"""Of switching keys; beyond, they take gigabytes."""
 
 
 class Descended(NamedTuple):
@@ -32,6 +38,7 @@ class Descended(NamedTuple):
 
     Attributes:
         weights: (width,) decrypted.
+        bound: on their error, as their ciphertext states it.
         plain: (width,) of the same steps in float64.
         outputs: (n,) of the model on the training inputs.
         n_steps: that led to them.
@@ -39,6 +46,7 @@ class Descended(NamedTuple):
     """
 
     weights: Array
+    bound: float
     plain: Array
     outputs: Array
     n_steps: int
@@ -61,6 +69,7 @@ class Descended(NamedTuple):
             "outputs": self.outputs.tolist(),
             "predictions": self.predictions,
             "deviation": self.deviation,
+            "bound": self.bound,
             "seconds": self.seconds,
         }
 
@@ -81,20 +90,42 @@ class Learned(NamedTuple):
     bytes_sent: int
 
 
-def learning_context(n_steps: int, device: str = "auto") -> Ckks:
+def learning_context(
+    n_steps: int, device: str = "auto", *, n_samples: int = 4, width: int = 256
+) -> Ckks:
     """Return keys for so many steps of the residual recursion: a level for each and one more.
 
-    Bounds of errors grow by about a bit with each of these steps, and by four with each of gradient
-    descent, of which there are half as many; the scale grows with them.
+    Of the ring degrees with slots enough, the one whose switching keys are smallest is taken: a
+    small one may need many digits, and keys are what is sent and most of what is computed with.
+
+    Args:
+        n_steps: 1 at least.
+        device: "auto", "cpu", "cuda", "cuda:N" or "emulator".
+        n_samples: that a ciphertext must hold.
+        width: features of each.
 
     Raises:
-        TypeError: n_steps is no integer.
-        ValueError: n_steps below 1, or more than any secure parameters have levels for; a device
-            that means nothing.
+        TypeError: an argument that is no integer.
+        ValueError: an argument below 1; more steps than secure parameters have levels for, with
+            keys that fit a machine; more numbers than slots; a device that means nothing.
         RuntimeError: a device that this machine lacks.
     """
-    steps = integer(_FUNCTION, "n_steps", n_steps, 1)
-    return Ckks(CkksParams(steps + 1, max(40, 26 + 2 * steps)), device)
+    depth = integer(_FUNCTION, "n_steps", n_steps, 1) + 1
+    n_samples = integer(_FUNCTION, "n_samples", n_samples, 1)
+    width = integer(_FUNCTION, "width", width, 1)
+    Layout.of(n_samples, width, DEGREES[-1] // 2)
+    found: list[CkksParams] = []
+    for degree in DEGREES:
+        with suppress(ArgumentValueError):
+            Layout.of(n_samples, width, degree // 2)
+            found.append(CkksParams(depth, SCALE_BITS, ring_degree=degree))
+    params = min(found, key=_key_words) if found else CkksParams(depth, SCALE_BITS)
+    if params.n_digits > MAX_DIGITS:
+        raise ArgumentValueError(
+            f"{_FUNCTION}: n_steps {n_steps} would take switching keys of {params.n_digits} "
+            f"digits, and {MAX_DIGITS} are the most; take fewer steps"
+        )
+    return Ckks(params, device)
 
 
 def learn_encrypted(
@@ -108,9 +139,10 @@ def learn_encrypted(
 ) -> Learned:
     """Learn ``relu(X @ W) @ w = y`` in a process that gets public keys and ciphertexts alone.
 
-    Samples are encrypted one by one, with the secret key, which halves what is sent. Both descents
-    are ``w <- w - learning_rate * F.T @ (F @ w - y)`` from 0; the first follows the residuals
-    instead, at one level a step in place of two.
+    Features and targets are a ciphertext each, encrypted with the secret key, which halves what is
+    sent. Both descents are ``w <- w - learning_rate * F.T @ (F @ w - y)`` from 0; the first follows
+    the residuals instead, at one level a step in place of two. The process gets all by pipes, and
+    ends with this one.
 
     Args:
         context: with the secret key, as `learning_context` makes it: its depth less one is the
@@ -125,10 +157,12 @@ def learn_encrypted(
         ValueError: a learning rate with which the descent must diverge, or more features and
             samples than a ciphertext has slots for.
         PermissionError: the context has no secret key.
-        RuntimeError: the training process failed.
+        RuntimeError: the training process failed, or its weights are off by more than their bound.
 
-    Error: the bound of the ciphertexts says little after so many steps; the deviation from the
-        same steps in float64 is measured each time.
+    Error: `Descended.bound`, some 10 to 15 bits above what it is; against the same steps in float64
+        it is measured each time.
+    Cost: keys of log2(width) + n rotations, each of one digit or more times 4 N bytes for each
+        prime; then what `ckks_descent` has.
     Leaks: to the training process numbers of samples and features up to the next power of two, the
         number of steps, and that the learning rate suits the data; the weights are decrypted for
         the key holder alone (`Ckks.decrypt`), so they must stay there.
@@ -139,54 +173,56 @@ def learn_encrypted(
     seed = checked_seed(random_state, _FUNCTION)
     if seed is None:
         raise ArgumentTypeError(f"{_FUNCTION}: random_state must be an integer, got None")
-    F = reservoir_features(np.asarray(X, float), width, seed)
+    F, y = reservoir_features(np.asarray(X, float), width, seed), np.asarray(y, float)
+    if y.shape != F.shape[:1]:
+        raise ArgumentValueError(
+            f"{_FUNCTION}: y must be of shape ({len(F)},), as X has rows, got {y.shape}"
+        )
     descent.check_rate(F)
     layout = Layout.of(F.shape[0], width, context.slots)
     start = time.perf_counter()
-    scaled = F * np.sqrt(descent.rate)
-    with tempfile.TemporaryDirectory(prefix="he-gpu-") as name:
-        directory = Path(name)
-        party = context.public(rotations(layout.n, layout.columns), conjugation=False)
-        party.save(directory / ckks_training.CONTEXT)
-        for at in range(layout.n):
-            values = layout.sample(scaled, at)
-            sample = context.encrypt_with_secret_key(values)
-            sample.save(directory / ckks_training.sample_name(at))
-        targets = context.encrypt_with_secret_key(layout.targets(y))
-        targets.save(directory / ckks_training.TARGETS)
-        task = ckks_training.Task(layout.n, layout.columns, n_steps, context.device)
-        task.save(directory)
-        bytes_sent = sum(file.stat().st_size for file in directory.iterdir())
-        report = _run(directory)
+    root = np.sqrt(descent.rate)
+    party = context.public(rotations(*layout), conjugation=False)
+    parts = [party.serialize()]
+    for values in (layout.features(F * root), layout.targets(y)):
+        parts.append(context.encrypt_with_secret_key(values).serialize())
+    bytes_sent = sum(map(len, parts))
+    task = ckks_training.Task(layout.n, layout.columns, n_steps, context.device)
+    report, weights = _run(task, parts)
 
-        def decrypted(name: str) -> Array:
-            weights = context.load_ciphertext(directory / name)
-            return layout.weights(context.decrypt(weights)) * np.sqrt(descent.rate)
-
-        found = [decrypted(name) for name in (ckks_training.RESIDUAL, ckks_training.GRADIENT)]
-    seconds = time.perf_counter() - start
-    steps = (n_steps, report.gradient_steps)
-    times = (report.residual_seconds, report.gradient_seconds)
-    residual, gradient = (
-        Descended(w, _plain(F, y, descent.rate, count), F @ w, count, spent)
-        for w, count, spent in zip(found, steps, times, strict=True)
-    )
-    return Learned(residual, gradient, seconds, bytes_sent)
+    runs = []
+    for saved, count, spent in zip(
+        weights,
+        (n_steps, report.gradient_steps),
+        (report.residual_seconds, report.gradient_seconds),
+        strict=True,
+    ):
+        ciphertext = context.load_ciphertext(saved)
+        reach = ciphertext.size + ciphertext.error
+        bound = (ciphertext.error + noise.transform(reach, context.ring_degree)) * root
+        w, plain = context.decrypt(ciphertext)[:width] * root, _plain(F, y, descent.rate, count)
+        run = Descended(w, float(bound), plain, F @ w, count, spent)
+        if not run.deviation <= run.bound:
+            raise HeGpuError(
+                f"{_FUNCTION}: weights came back that are off by {run.deviation:.3g}, and their "
+                f"ciphertext states {run.bound:.3g} at most"
+            )
+        runs.append(run)
+    residual, gradient = runs
+    return Learned(residual, gradient, time.perf_counter() - start, bytes_sent)
 
 
 class Layout(NamedTuple):
-    """Where features stand in slots: feature k of sample i in slot n k + i, again and again.
+    """Where features stand in slots: feature k of sample i in slot i * slots / n + k.
 
     Attributes:
         n: samples, a power of two.
         columns: features, a power of two.
-        width: features that are not padding.
         slots: of a ciphertext.
     """
 
     n: int
     columns: int
-    width: int
     slots: int
 
     @classmethod
@@ -196,34 +232,34 @@ class Layout(NamedTuple):
         Raises:
             ValueError: there are too few slots.
         """
-        layout = cls(_power_of_two(n), _power_of_two(width), width, slots)
-        if layout.n * layout.columns > slots:
+        layout = cls(1 << (n - 1).bit_length(), 1 << (width - 1).bit_length(), slots)
+        needed = PADDING * layout.n * layout.columns
+        if needed > slots:
             raise ArgumentValueError(
-                f"{_FUNCTION}: {n} samples and width {width} take {layout.n * layout.columns} "
-                f"slots, and a ciphertext has {slots}; use a smaller width"
+                f"{_FUNCTION}: {n} samples and width {width} take {needed} slots, and a ciphertext "
+                f"has {slots}; use a smaller width"
             )
         return layout
 
-    def sample(self, F: Array, at: int) -> Array:
-        """Return the slots of a sample's ciphertext, zeros for one behind the last."""
-        grid = np.zeros((self.columns, self.n))
-        if at < len(F):
-            grid[: self.width, at] = F[at]
-        return np.tile(grid.ravel(), self.slots // grid.size)
+    def features(self, F: Array) -> Array:
+        """Return the slots of all samples' features (n, width), zeros in those that have none."""
+        grid = np.zeros((self.n, self.slots // self.n))
+        grid[: F.shape[0], : F.shape[1]] = F
+        return grid.ravel()
 
     def targets(self, y: Array) -> Array:
-        """Return the slots of the targets' ciphertext."""
+        """Return the slots of the targets, each in all those of its sample."""
         padded = np.zeros(self.n)
         padded[: len(y)] = y
-        return np.tile(padded, self.slots // self.n)
-
-    def weights(self, values: Array) -> Array:
-        """Return the weights that stand in the slots of sample 0."""
-        return values[: self.n * self.width : self.n]
+        return padded.repeat(self.slots // self.n)
 
 
-def _power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
+def _key_words(params: CkksParams) -> int:
+    """Return the words of half a switching key."""
+    chain = params.chain
+    return (
+        params.n_digits * (len(chain.moduli(params.depth)) + len(chain.special)) * chain.ring_degree
+    )
 
 
 def _plain(F: Array, y: Array, rate: float, n_steps: int) -> Array:
@@ -233,20 +269,33 @@ def _plain(F: Array, y: Array, rate: float, n_steps: int) -> Array:
     return w
 
 
-def _run(directory: Path) -> ckks_training.Report:
-    """Run the training process, which finds this package where it lies."""
+def _run(task: ckks_training.Task, parts: list[bytes]) -> tuple[ckks_training.Report, list[bytes]]:
+    """Run the training process, which finds this package where it lies, to its end."""
     package = str(Path(__file__).resolve().parents[2])
     search = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        ckks_training.command(directory),
+    with subprocess.Popen(
+        ckks_training.command(),
         env=os.environ | {"PYTHONPATH": search},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        check=False,
-    )
-    if not (directory / ckks_training.REPORT).exists():
-        raise HeGpuError(f"the training process ended with status {done.returncode}")
-    report = ckks_training.Report.load(directory)
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            with suppress(BrokenPipeError):  # one that has ended sends no report either
+                ckks_training.send(process.stdin, task, parts)
+            told, weights = ckks_training.receive(process.stdout)
+        except EOFError:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(1)
+            status = process.poll()
+            how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+            raise HeGpuError(f"the training process ended with {how} and no result") from None
+        finally:
+            process.kill()  # whatever happened here, it has nothing left to do
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+    report = ckks_training.Report(**told)
     if report.error:
         raise HeGpuError(f"the training process: {report.error}")
-    return report
+    return report, weights

@@ -1,8 +1,8 @@
-"""The process that trains on ciphertexts: ``python -m he_gpu.models.ckks_training DIRECTORY``.
+"""The process that trains on ciphertexts: ``python -m he_gpu.models.ckks_training``.
 
-Layer: models, above he. It reads a directory that the key holder wrote, with the public keys and
-the encrypted data, refuses one with a secret key, and writes encrypted weights beside them. What it
-was told of the data stands in `Task`.
+Layer: models, above he. It reads public keys and encrypted data from its standard input, refuses a
+secret key, and writes encrypted weights to its standard output; nothing lies in files. What it is
+told of the data stands in `Task`. It ends when the other end of its input does.
 """
 
 from __future__ import annotations
@@ -10,24 +10,21 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import IO, Any, NamedTuple
 
 from he_gpu.errors import ArgumentValueError, HeGpuError
 from he_gpu.he.context import Ckks
 from he_gpu.models.ckks_descent import gradient_descent, residual_descent
 
-CONTEXT, TASK, REPORT, TARGETS = "context", "task.json", "report.json", "targets"
-RESIDUAL, GRADIENT = "residual-weights", "gradient-weights"
-
 
 class Task(NamedTuple):
-    """What the training process is told.
+    """What the training process is told; a context, features and targets follow.
 
     Attributes:
-        n_samples: ciphertexts of samples, a power of two.
+        n_samples: a power of two.
         columns: features, zeros behind the last included, a power of two.
         n_steps: of the residual recursion.
         device: where to compute.
@@ -38,13 +35,9 @@ class Task(NamedTuple):
     n_steps: int
     device: str
 
-    def save(self, directory: Path) -> None:
-        """Write it where `main` looks for it."""
-        (directory / TASK).write_text(json.dumps(self._asdict()))
-
 
 class Report(NamedTuple):
-    """What the training process tells beside the weights.
+    """What the training process tells; weights of the two descents follow where it has some.
 
     Attributes:
         gradient_steps: that the chain allowed.
@@ -58,60 +51,84 @@ class Report(NamedTuple):
     gradient_seconds: float = 0.0
     error: str = ""
 
-    @classmethod
-    def load(cls, directory: Path) -> Report:
-        """Read it from where `main` wrote it."""
-        return cls(**json.loads((directory / REPORT).read_text()))
 
-    def save(self, directory: Path) -> None:
-        """Write it where `load` looks for it."""
-        (directory / REPORT).write_text(json.dumps(self._asdict()))
-
-
-def sample_name(index: int) -> str:
-    """Return the name of a sample's file."""
-    return f"sample-{index}"
-
-
-def train(directory: Path) -> Report:
-    """Train as the task in a directory says, and write encrypted weights into it.
+def send(stream: IO[bytes], told: Task | Report, parts: Iterable[bytes] = ()) -> None:
+    """Write a line of JSON and what belongs to it.
 
     Raises:
-        ValueError: a context with a secret key, or files that do not belong together.
-        OSError: a file that is missing.
+        BrokenPipeError: nobody reads it.
     """
-    task = Task(**json.loads((directory / TASK).read_text()))
-    context = Ckks.load(directory / CONTEXT, task.device)
+    parts = list(parts)
+    header = {**told._asdict(), "lengths": [len(part) for part in parts]}
+    stream.write(json.dumps(header).encode() + b"\n")
+    for part in parts:
+        stream.write(part)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+    """Read what `send` wrote: the fields, and what belongs to them.
+
+    Raises:
+        EOFError: it ends too early.
+    """
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    told = json.loads(line)
+    lengths = told.pop("lengths")
+    parts = [stream.read(length) for length in lengths]
+    if [len(part) for part in parts] != lengths:
+        raise EOFError
+    return told, parts
+
+
+def train(task: Task, parts: list[bytes]) -> tuple[Report, list[bytes]]:
+    """Train, and return encrypted weights of both descents.
+
+    Args:
+        task: what to do.
+        parts: a saved context, and the ciphertexts of features and targets; they are taken out.
+
+    Raises:
+        ValueError: a context with a secret key, or ciphertexts of another.
+    """
+    context = Ckks.load(parts.pop(0), task.device)
     if context.has_secret_key:
         raise ArgumentValueError("train: the training process must not get the secret key")
-    names = map(sample_name, range(task.n_samples))
-    samples = [context.load_ciphertext(directory / name) for name in names]
-    targets = context.load_ciphertext(directory / TARGETS)
-
+    features, targets = map(context.load_ciphertext, parts)
+    shape = (task.n_samples, task.columns)
     start = time.perf_counter()
-    weights = residual_descent(samples, targets, task.columns, task.n_steps)
-    weights.save(directory / RESIDUAL)
+    residual = residual_descent(features, targets, *shape, task.n_steps).serialize()
     middle = time.perf_counter()
-    weights, n_steps = gradient_descent(samples, targets, task.columns)
-    weights.save(directory / GRADIENT)
-    return Report(n_steps, middle - start, time.perf_counter() - middle)
+    weights, n_steps = gradient_descent(features, targets, *shape)
+    gradient = weights.serialize()
+    report = Report(n_steps, middle - start, time.perf_counter() - middle)
+    return report, [residual, gradient]
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Train in the directory that is the only argument, and return the exit status."""
-    directory = Path(arguments[0])
+def main() -> int:
+    """Do the task on the standard input, and return the exit status."""
+    told, parts = receive(sys.stdin.buffer)
+    threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     try:
-        report = train(directory)
+        report, weights = train(Task(**told), parts)
     except (HeGpuError, MemoryError, OSError) as error:
-        report = Report(error=str(error) or type(error).__name__)
-    report.save(directory)
+        report, weights = Report(error=str(error) or type(error).__name__), []
+    send(sys.stdout.buffer, report, weights)
     return 2 if report.error else 0
 
 
-def command(directory: str | os.PathLike[str]) -> list[str]:
+def command() -> list[str]:
     """Return the command that runs `main` in a process of its own."""
-    return [sys.executable, "-m", __name__, str(directory)]
+    return [sys.executable, "-m", __name__]
+
+
+def _end_with(descriptor: int) -> None:
+    """End this process when the one at the other end of a pipe has ended."""
+    os.read(descriptor, 1)
+    os._exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

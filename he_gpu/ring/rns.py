@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ class RnsRing:
         """Name of the device, with "auto" resolved."""
         return self.backend.name
 
-    @property
+    @cached_property
     def modulus(self) -> int:
         """Q, the product of the moduli."""
         return math.prod(self.moduli)
@@ -125,22 +125,59 @@ class RnsRing:
 
     def mul_integer(self, a: Array, factor: int) -> Array:
         """Return a times an integer of any size and sign."""
-        column = np.array([factor % q for q in self.moduli], np.uint32)[:, None]
         a = self._element(a, "mul_integer", "a")
-        return self.backend.mul_rns(a, self.backend.asarray(column), self.moduli)
+        column = _column(self.backend, factor % self.modulus, self.moduli)
+        return self.backend.mul_rns(a, column, self.moduli)
 
-    def dot(self, a: Array, b: Array) -> Array:
+    def dot(self, a: Array, b: Array, base: Array | None = None, factor: int = 1) -> Array:
         """Return ``out[k, p] = sum over d of a[d, p] b[d, k]`` of values, reduced once.
 
         Args:
-            a: (D, P, limbs, N) values, D at most 1024.
+            a: (D, P, limbs, N) values, D at most 1024, or 1023 with a base.
             b: (D, K, limbs, N) values.
+            base: (K', P, limbs', N) values, or None: ``factor base[k, p]`` is added to the first
+                limbs' of the first K' results.
+            factor: an integer of any size and sign.
 
         Returns:
             (K, P, limbs, N) values.
         """
         a, b = self._element(a, "dot", "a"), self._element(b, "dot", "b")
-        return self.backend.dot_rns(a, b, self.moduli)
+        if base is not None:
+            self._words(base, "dot", "base")
+        return self.backend.dot_rns(a, b, self.moduli, base, factor)
+
+    def tensor(self, a: Array, b: Array) -> Array:
+        """Return ``(a0 b0, a0 b1 + a1 b0, a1 b1)`` of values, summed over pairs and reduced once.
+
+        Args:
+            a: (D, 2, limbs, N) values, D at most 512.
+            b: as many.
+
+        Returns:
+            (3, limbs, N) values: the coefficients of ``(a0 + a1 Y) (b0 + b1 Y)``.
+        """
+        a, b = self._element(a, "tensor", "a"), self._element(b, "tensor", "b")
+        return self.backend.tensor_rns(a, b, self.moduli)
+
+    def digits(self, a: Array, special: Sequence[int], digit_limbs: int) -> Array:
+        """Return the digits of a polynomial's values, modulo Q and further primes.
+
+        Args:
+            a: (limbs, N) values.
+            special: further primes.
+            digit_limbs: limbs of a digit, of which the last may have fewer.
+
+        Returns:
+            (digits, limbs + special, N) values of ``over(moduli + special)``. Digit j is the
+            integer nearest to zero with the residues of limbs j digit_limbs and on.
+
+        Error: that of `extend`.
+        Cost: the inverse transform of all limbs, and of each digit a transform of all but its own.
+        """
+        every = _checked(self.ring_degree, (*self.moduli, *special))
+        special, a = every[len(self.moduli) :], self._element(a, "digits", "a")
+        return self.backend.digits_rns(a, self.moduli, special, digit_limbs)
 
     def automorphism(self, a: Array, power: int, *, values: bool) -> Array:
         """Return polynomials with X^power in place of X.
@@ -243,23 +280,25 @@ class RnsRing:
 
     def _pair(self, name: str, a: Array, b: Array) -> tuple[Array, Array]:
         a = self._element(a, name, "a")
-        if not isinstance(b, self.backend.xp.ndarray) or b.dtype != np.uint32:
-            self._element(b, name, "b")
-        return a, b
+        return a, self._words(b, name, "b")
 
     def _element(self, value: Any, name: str, argument: str) -> Array:
         """Check one operand: an array of this device, uint32 of shape (..., limbs, N)."""
+        shape = (len(self.moduli), self.ring_degree)
+        if self._words(value, name, argument).shape[-2:] != shape:
+            raise ArgumentValueError(
+                f"RnsRing.{name}: {argument} must have shape (..., {shape[0]}, {shape[1]}), got "
+                f"{value.shape}"
+            )
+        return value
+
+    def _words(self, value: Any, name: str, argument: str) -> Array:
+        """Check one operand of any shape: a uint32 array of this device."""
         if not isinstance(value, self.backend.xp.ndarray) or value.dtype != np.uint32:
             got = getattr(value, "dtype", None) or type(value).__name__
             raise ArgumentTypeError(
                 f"RnsRing.{name}: {argument} must be a uint32 array of device {self.device!r} "
                 f"(see RnsRing.asarray), got {got}"
-            )
-        shape = (len(self.moduli), self.ring_degree)
-        if value.shape[-2:] != shape:
-            raise ArgumentValueError(
-                f"RnsRing.{name}: {argument} must have shape (..., {shape[0]}, {shape[1]}), got "
-                f"{value.shape}"
             )
         return value
 
@@ -283,6 +322,12 @@ def _inverses(dropped: tuple[int, ...], moduli: tuple[int, ...]) -> tuple[int, .
     """Return the inverse of a product modulo each prime."""
     product = math.prod(dropped)
     return tuple(pow(product, -1, q) for q in moduli)
+
+
+@lru_cache(maxsize=256)
+def _column(backend: Backend, integer: int, moduli: tuple[int, ...]) -> Array:
+    """Return the residues of an integer on the device, a column."""
+    return backend.asarray(np.array([integer % q for q in moduli], np.uint32)[:, None])
 
 
 @lru_cache(maxsize=256)

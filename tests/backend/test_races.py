@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from he_gpu.backend import emulator, loader
-from he_gpu.backend.definition import bits
+from he_gpu.backend.definition import bits, ntt
 from he_gpu.backend.device import bits as bits_launcher
 from he_gpu.backend.device import matmul as launcher
+from he_gpu.backend.device import ntt as ntt_launcher
 from he_gpu.backend.emulator import Emulator
 from he_gpu.errors import ArgumentValueError, KernelFaultError
 
@@ -419,3 +420,28 @@ def test_every_barrier_of_the_tiled_product_is_needed(missing, monkeypatch):
         else:
             np.testing.assert_array_equal(launcher.matmul(device, a, b, 2**64), a @ b)
             assert emulator.launches[f"{kernel}_ring_u64"] == before + 1
+
+
+# The pass of each barrier of ntt.cu: one comes after its tables, then those of the exchanges.
+TRANSFORM_BARRIERS = ("columns",) * 3 + ("rows",) * 3
+
+
+@pytest.mark.parametrize("missing", [None, *range(len(TRANSFORM_BARRIERS))])
+def test_every_barrier_of_the_transforms_is_needed(missing, monkeypatch):
+    monkeypatch.setattr(ntt_launcher, "BLOCKS_PER_MULTIPROCESSOR", 1)
+    monkeypatch.setattr(Emulator, "multiprocessors", 1)  # a block takes both polynomials
+    text = (loader.kernel_directory() / "ntt.cu").read_text(encoding="utf-8")
+    assert text.count("block_barrier();") == len(TRANSFORM_BARRIERS)
+    if missing is not None:
+        text = without_barrier(text, missing)
+    device = Emulator(order="random", sanitizers="thread")
+    device.add_source(loader.parse("ntt", text))
+    words = np.random.default_rng(6).integers(0, 786433, (2, 1, 256)).astype(np.uint32)
+    for name in ("ntt", "intt"):
+        if missing is None or (name, missing) == ("intt", 3):  # an exchange comes first
+            result = getattr(ntt_launcher, name)(device, words, (786433,))
+            np.testing.assert_array_equal(result, getattr(ntt, name)(words, (786433,)))
+        else:
+            with pytest.raises(KernelFaultError, match="race in") as caught:
+                getattr(ntt_launcher, name)(device, words, (786433,))
+            assert caught.value.kernel == f"{name}_{TRANSFORM_BARRIERS[missing]}_mod_u32"

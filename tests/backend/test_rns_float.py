@@ -8,7 +8,7 @@ from he_gpu.backend.definition import rns, rns_float
 from he_gpu.errors import ArgumentValueError
 from he_gpu.ring import ntt_primes
 from tests.backend.ring_words import assert_same
-from tests.ring.polynomials import LARGE, limb_words
+from tests.ring.polynomials import LARGE, largest_sums, limb_words
 
 PRIMES = {16: ntt_primes(16, 2**27, 2) + ntt_primes(16, 97, 2), 4096: LARGE}
 SHAPES = [(4, 16), (2, 4, 16), (3, 2, 4, 16), (0, 4, 16), (5, 4096), (2, 5, 4096), (20, 5, 4096)]
@@ -97,7 +97,7 @@ def test_extension_of_many_limbs():
     moduli = ntt_primes(16, 2**27, rns.MAX_LIMBS)
     others = ntt_primes(16, 2**27, 2, moduli) + ntt_primes(16, 97, 1)
     a = limb_words(np.random.default_rng(0), (rns.MAX_LIMBS, 16), moduli)
-    for x in (a, a * np.uint32(0) + top(moduli)):
+    for x in (a, a * np.uint32(0) + top(moduli), largest_sums(moduli, 16)):
         assert_same(rns_float.extend_rns(x, moduli, others), rns.extend_rns(x, moduli, others))
 
 

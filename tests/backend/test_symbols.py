@@ -225,6 +225,13 @@ def rns_calls(device, rng, modulus):
             assert_same(result, getattr(rns, name)(*arguments, moduli))
         result = device_rns.extend_rns(device, a, moduli, LARGE[1:])
         assert_same(result, rns.extend_rns(a, moduli, LARGE[1:]))
+        terms, base = (a[:, :1], b), a[:2, :1, :-1]
+        result = device_rns.dot_rns(device, *terms, moduli, base, -(2**40))
+        assert_same(result, rns.dot_rns(*terms, moduli, base, -(2**40)))
+        result = device_rns.tensor_rns(device, a, b[::-1], moduli)
+        assert_same(result, rns.tensor_rns(a, b[::-1], moduli))
+        result = device_rns.digits_rns(device, a[0, 0], moduli, (786433,), 2)
+        assert_same(result, rns.digits_rns(a[0, 0], moduli, (786433,), 2))
 
 
 def protocol_calls(device, rng, modulus):
@@ -333,7 +340,7 @@ def test_every_symbol_runs(family, order):
     for modulus in MODULI:
         CALLS[family](device, rng, modulus)
     ran = emulator.launches - before
-    assert set(loader.load(family).kernels) == set(ran)
+    assert set(loader.load(family).kernels) <= set(ran)
 
 
 @pytest.mark.parametrize("family", CALLS)

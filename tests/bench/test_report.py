@@ -149,16 +149,36 @@ def test_the_table_of_a_step_taken_apart():
     assert report.training(MADE) == ""
 
 
-def test_the_table_of_made_encryption():
+def test_the_tables_of_made_encryption():
+    precision = {
+        "name": "errors, N = 8192",
+        "error": 1.07e-8,
+        "error_rms": 1.6e-9,
+        "error_bound": 1.3e-7,
+    }
+    circuits = {
+        "name": "random circuits, N = 8192",
+        "circuits": 300,
+        "results": 4000,
+        "beyond_bound": 0,
+        "largest_share_of_bound": 0.25,
+        "largest_share_at_level_0": 0.125,
+    }
+    suites = {
+        "ckks": [
+            row("multiply", 4.0, error=1.25e-8, error_bound=2e-7, seal_error=3e-8),
+            row("add", 2.0),
+            precision,
+            precision | {"seal_error": 1e-8, "seal_error_rms": 2e-9},
+        ],
+        "ckks_linear": [row("matrix", 5.0)],
+        "ckks_circuits": [circuits],
+        "ntt": [row("ntt and intt", 3.0), row("intt", 1.0)],
+        "matmul": [row("another", 3.0)],
+    }
     made = [
-        {
-            "suite": "ckks",
-            "environment": environment(),
-            "rows": [
-                row("multiply", 4.0, error=1.25e-8, error_bound=2e-7, seal_error=3e-8),
-                row("add", 2.0),
-            ],
-        }
+        {"suite": suite, "environment": environment(), "rows": rows}
+        for suite, rows in suites.items()
     ]
     assert report.ckks(made).splitlines()[2:] == [
         "| job | time | rate | of the roof | times a baseline of the same run | largest error | "
@@ -166,6 +186,22 @@ def test_the_table_of_made_encryption():
         "|---|---:|---:|---:|---|---:|---:|---:|",
         "| multiply | 500 ms |  |  | 4.00 x float64 product | 1.2e-08 | 2.0e-07 | 3.0e-08 |",
         "| add | 500 ms |  |  | 2.00 x float64 product |  |  |  |",
+        "| matrix | 500 ms |  |  | 5.00 x float64 product |  |  |  |",
+        "",
+        "| errors after one product | largest | root mean square | bound | SEAL's largest | "
+        "SEAL's root mean square |",
+        "|---|---:|---:|---:|---:|---:|",
+        "| errors, N = 8192 | 1.1e-08 | 1.6e-09 | 1.3e-07 |  |  |",
+        "| errors, N = 8192 | 1.1e-08 | 1.6e-09 | 1.3e-07 | 1.0e-08 | 2.0e-09 |",
+        "",
+        "| random circuits | circuits | results | beyond their bound | "
+        "largest error over its bound | the same at level 0 |",
+        "|---|---:|---:|---:|---:|---:|",
+        "| random circuits, N = 8192 | 300 | 4000 | 0 | 25% | 12% |",
+        "",
+        "| job | time | rate | of the roof | times a baseline of the same run |",
+        "|---|---:|---:|---:|---|",
+        "| ntt and intt | 500 ms |  |  | 3.00 x float64 product |",
     ]
     assert report.ckks(MADE) == ""
 

@@ -9,15 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from he_gpu.errors import ArgumentValueError
+from he_gpu.he import noise
 from he_gpu.he.chain import (
     DRIFT,
     FRACTION_BITS,
     INTEGER_BITS,
+    headroom_bits,
+    least_bits,
     limbs_of_level,
     plan,
     plans,
     primes_of,
 )
+from he_gpu.he.sampling import ERROR_VARIANCE, TERNARY_VARIANCE
 from he_gpu.ring import RnsRing, ntt_primes
 
 CASES = [
@@ -127,11 +131,61 @@ def test_plans_go_from_one_digit_to_many():
         assert chain == plan(6, 40, 16384, len(chain.digits(6)))
 
 
+@pytest.mark.parametrize(
+    ("case", "most"),
+    [((4, 40, 16384, 1), 438), ((8, 40, 32768, 3), 881), ((8, 40, 32768, 10), 881)],
+)
+def test_special_primes_are_larger_than_digits_by_some_bits(case, most):
+    depth, scale_bits, degree, _ = case
+    chain = plan(*case, most)
+    check(chain, depth, scale_bits, degree)
+    wanted = headroom_bits(len(chain.digits(depth)))
+    assert wanted <= headroom(chain) < wanted + 1
+    assert chain.modulus_bits <= most
+    # They are as few as hold that, and so more than half of them are larger than the levels'.
+    assert len(chain.special) == math.ceil(sum(map(math.log2, chain.special)) / 27)
+
+
+def headroom(chain):
+    largest = max(map(math.prod, chain.digits(chain.depth)))
+    return math.log2(math.prod(chain.special) / largest)
+
+
+def test_a_modulus_without_room_leaves_special_primes_small():
+    case = (4, 40, 16384, 1)
+    roomy = plan(*case)
+    bare = plan(*case, 0)
+    assert 0 <= headroom(bare) < 0.5
+    assert headroom(roomy) >= headroom_bits(1)
+    sizes = []
+    for most in np.arange(bare.modulus_bits - 1, roomy.modulus_bits + 1, 0.5):
+        chain = plan(*case, most)
+        assert chain.modulus_bits <= max(most, bare.modulus_bits)
+        sizes.append(headroom(chain))
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) >= 4
+
+
+def test_headroom_leaves_a_quarter_of_the_rounding():
+    for digits in (1, 2, 7, 30):
+        small = 2.0 ** -headroom_bits(digits)
+        errors = noise.sup_product(small**2 / 12, ERROR_VARIANCE, digits, 16384)
+        rounding = noise.sup_product(1 / 12, TERNARY_VARIANCE, 1, 16384)
+        assert errors <= 0.27 * rounding
+
+
 def test_where_primes_are_too_few_for_one_digit_there_are_others():
     chains = list(plans(30, 40, 65536))
     assert len(chains[0].digits(30)) > 1
     with pytest.raises(ArgumentValueError, match="too few primes"):
         plan(30, 40, 65536, 1)
+
+
+@pytest.mark.parametrize("case", sorted({case[:3] for case in CASES}), ids=str)
+def test_no_modulus_is_below_the_least(case):
+    least = least_bits(*case)
+    bits = [chain.modulus_bits for chain in plans(*case, 0)]
+    assert 0.5 * min(bits) < least <= min(bits)
 
 
 @pytest.mark.parametrize("case", [(50, 40, 65536), (64, 80, 32768)])

@@ -1,7 +1,10 @@
 """The context: encryption of either kind, decryption, publication, and what it refuses."""
 
 import copy
+import os
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,15 +12,19 @@ import pytest
 from he_gpu.errors import (
     ArgumentTypeError,
     ArgumentValueError,
+    ForkedProcessError,
     HeGpuError,
     KeyMismatchError,
     NoSecretKeyError,
     RangeError,
     SecretAccessError,
 )
-from he_gpu.he import noise
+from he_gpu.he import decryption, flooding, noise
+from he_gpu.he.container import pack, unpack
 from he_gpu.he.context import Ckks
+from he_gpu.he.keys import SecretKey
 from he_gpu.he.randomness import expand
+from he_gpu.ring import Prg, prg
 from tests.he.contexts import DEGREE, SLOTS, assert_within, context, parameters, reals
 
 x = reals(seed=1)
@@ -46,6 +53,16 @@ def test_kinds_of_numbers(holder, way):
     assert_within(holder, call([1j, 2]), [1j, 2])
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int64])
+def test_integers_without_an_absolute_value(holder, way, kind):
+    """The least of a type is larger than all others, and NumPy's absolute value of it is not."""
+    least = np.iinfo(kind).min
+    X = getattr(holder, way)(np.array([least, 1], kind))
+    assert X.size == -float(least)
+    assert np.abs(holder.decrypt(X) - [float(least), 1.0]).max() <= X.error
+
+
 @pytest.mark.parametrize(("largest", "size"), [(0, 1), (0.3, 1), (1, 1), (1.1, 2), (-5, 8), (8, 8)])
 def test_size_is_a_power_of_two(holder, largest, size):
     assert holder.encrypt([largest, 0.25 * largest]).size == size
@@ -67,8 +84,11 @@ def test_refused_values(holder, way):
             call(values)
     with pytest.raises(ArgumentValueError, match="no vector"):
         call([[1.0], [1.0, 2.0]])
-    with pytest.raises(RangeError, match="level 3 holds values below"):
-        call([1e60])
+    with pytest.raises(ArgumentTypeError, match="MaskedArray"):
+        call(np.ma.masked_array([1.0, 2.0], [True, False]))
+    for huge in (1e60, 1.7e308, 1.7e308 + 1.7e308j):
+        with pytest.raises(RangeError, match="level 3 holds values below"):
+            call([huge])
 
 
 def test_encryptions_of_one_vector_differ(holder):
@@ -104,10 +124,12 @@ def test_seeded_contexts_repeat_and_others_do_not():
 
 def test_parties_of_a_seeded_holder_draw_differently():
     holder = Ckks(parameters(1), "cpu", 3)
-    contexts = [holder, holder.public([]), holder.public([])]
+    party = holder.public([])
+    contexts = [holder, party, holder.public([]), party.public([])]
     ciphertexts = [each.encrypt(x).components[1] for each in contexts]
-    for k in range(3):
-        assert (ciphertexts[k] != ciphertexts[k - 1]).mean() > 0.99
+    for k in range(len(contexts)):
+        for others in ciphertexts[:k]:
+            assert (ciphertexts[k] != others).mean() > 0.99
 
 
 # Without the secret key
@@ -128,27 +150,43 @@ def test_public_context_encrypts_and_does_not_decrypt(holder):
     assert issubclass(NoSecretKeyError, HeGpuError)
 
 
-def test_public_context_reaches_no_secret(holder):
-    """Nothing that the public context refers to, however deep, is a secret key."""
-    from he_gpu.he.keys import SecretKey
-
-    party = holder.public([1])
-    seen, todo = set(), [party]
+def reached(start):
+    """All that an object of this package refers to, however deep."""
+    seen, todo = {}, [start]
     while todo:
         value = todo.pop()
         if id(value) in seen:
             continue
-        seen.add(id(value))
-        assert not isinstance(value, SecretKey)
+        seen[id(value)] = value
         if isinstance(value, dict):
             todo += list(value.values())
         elif isinstance(value, list | tuple):
             todo += list(value)
-        elif type(value).__module__.startswith("he_gpu.he") and hasattr(value, "__dict__"):
+        elif type(value).__module__.startswith("he_gpu.") and hasattr(value, "__dict__"):
             todo += list(vars(value).values())
         for cell in getattr(value, "__closure__", None) or ():
             todo.append(cell.cell_contents)
-    assert len(seen) > 20
+    return seen.values()
+
+
+@pytest.mark.parametrize("seed", [1, None])
+def test_public_context_reaches_no_secret(seed):
+    """No secret key and no array that is one, no stream of the holder's, and not its seed."""
+    holder = Ckks(parameters(2), "cpu", seed)
+    ours = list(reached(holder))
+    secret = next(value for value in ours if isinstance(value, SecretKey))
+    streams = {value._key for value in ours if isinstance(value, Prg)}
+    assert len(streams) >= 3
+    for party in (holder.public([1]), holder.public([1]).public([1])):
+        theirs = list(reached(party))
+        assert len(theirs) > 20
+        for value in theirs:
+            assert not isinstance(value, SecretKey)
+            if isinstance(value, np.ndarray) and value.shape == secret.values().shape:
+                assert not np.array_equal(value, secret.values())
+        assert not streams & {value._key for value in theirs if isinstance(value, Prg)}
+        assert all(value != seed for value in vars(party).values() if isinstance(value, int))
+        assert secret.ternary().tobytes() not in party.serialize()
 
 
 # Refusals
@@ -191,22 +229,74 @@ def publisher():
     return Ckks(parameters(1, public_queries=3, scale_bits=45), "cpu", 4)
 
 
-def test_published_results_are_flooded_and_counted(publisher):
-    X = publisher.encrypt(x) * 0.5
-    bound = noise.flooded(X.error, 3, DEGREE)
-    deviation = noise.flooding_deviation(X.error, 3, DEGREE)
+@pytest.mark.parametrize("n", [SLOTS, 8])
+def test_published_results_are_flooded_and_counted(n):
+    publisher = Ckks(parameters(1, public_queries=3, scale_bits=45), "cpu", 4)
+    X = publisher.encrypt(x[:n]) * 0.5
+    bound = flooding.flooded(X.error, 3, 2 * n)
+    deviation = flooding.deviation(X.error, 3, 2 * n)
     assert bound < 0.1
     quiet = publisher.decrypt(X)
     noises = []
     for _ in range(3):
         published = publisher.decrypt_public(X)
-        assert np.abs(published - 0.5 * x).max() <= bound
+        assert np.abs(published - 0.5 * x[:n]).max() <= bound
         noises.append(published - quiet)
     # A slot's real part has half the variance of the slot.
     spread = np.std(noises) / (deviation / np.sqrt(2))
-    assert spread == pytest.approx(1, abs=5 / np.sqrt(2 * 3 * SLOTS))
-    assert abs(np.corrcoef(noises[0], noises[1])[0, 1]) < 5 / np.sqrt(SLOTS)
+    assert spread == pytest.approx(1, abs=5 / np.sqrt(2 * 3 * n))
+    assert abs(np.corrcoef(noises[0], noises[1])[0, 1]) < 5 / np.sqrt(n)
     with pytest.raises(ArgumentValueError, match="public_queries=3, and 3 results"):
+        publisher.decrypt_public(X)
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-300, 2.0**-60])
+@pytest.mark.parametrize("level", [1, 0])
+def test_no_stated_error_keeps_the_noise_away(publisher, error, level):
+    """Neither of a file nor of `replace`: no honest ciphertext's is below `noise.least`."""
+    publisher._publications.count = 0
+    X = publisher.encrypt(x).at_level(level)
+    header, arrays = unpack(X.serialize(), ("a ciphertext",), "test")
+    fields = {name: value for name, value in header._fields.items() if name != "arrays"}
+    forged = pack(fields.pop("kind"), {**fields, "error": error}, arrays)
+    least = noise.least(publisher.params.chain, level)
+    loaded = publisher.load_ciphertext(forged)
+    assert loaded.error == least <= X.error
+    deviation = flooding.deviation(least, 3, DEGREE) / np.sqrt(2)
+    for stated in (loaded, X.replace(error=error)):
+        noises = publisher.decrypt_public(stated) - publisher.decrypt(X)
+        assert np.std(noises) == pytest.approx(deviation, rel=5 / np.sqrt(2 * SLOTS))
+
+
+def test_published_results_are_counted_across_threads(monkeypatch):
+    """Also where a thread stops between looking at the count and raising it."""
+    publisher = Ckks(parameters(1, public_queries=5, scale_bits=45), "cpu", 4)
+    X, real = publisher.encrypt(x), decryption.Publications.check
+    monkeypatch.setattr(
+        decryption.Publications, "check", lambda self: (real(self), time.sleep(0.005))
+    )
+
+    def ask(_):
+        try:
+            return publisher.decrypt_public(X)
+        except ArgumentValueError:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        results = [result for result in pool.map(ask, range(20)) if result is not None]
+    assert len(results) == 5
+    assert len({result.tobytes() for result in results}) == 5
+
+
+def test_a_forked_child_publishes_nothing(monkeypatch):
+    """It would repeat its parent's noise, and its count."""
+    publisher = Ckks(parameters(1, public_queries=5, scale_bits=45), "cpu")
+    X, child = publisher.encrypt(x), os.getpid() + 1
+    monkeypatch.setattr(prg.os, "getpid", lambda: child)
+    for call in (publisher.encrypt, publisher.encrypt_with_secret_key):
+        with pytest.raises(ForkedProcessError):
+            call(x)
+    with pytest.raises(ForkedProcessError):
         publisher.decrypt_public(X)
 
 
@@ -221,4 +311,33 @@ def test_noise_that_the_level_cannot_hold_is_refused():
     spoilt = X.replace(error=1.0)
     with pytest.raises(RangeError, match="decrypt_public: level 0 holds"):
         publisher.decrypt_public(spoilt)
-    publisher.decrypt_public(X)  # the refused one was not counted
+    with pytest.raises(RangeError, match="decrypt_public: level 0 holds"):
+        publisher.decrypt_public(X.replace(error=1e308))
+    publisher.decrypt_public(X)  # the refused ones were not counted
+
+
+# How right it is
+
+
+def test_decryption_counts_its_own_error():
+    """Where numbers are precise to all bits of float64, decoding has more error than they."""
+    holder = Ckks(parameters(1, scale_bits=90), "cpu", 5)
+    worst = 0.0
+    for number in (1 / 3, 100.0, -100.25):
+        X = holder.encrypt(x) + number
+        error = float(np.abs(holder.decrypt(X) - (x.astype(np.longdouble) + number)).max())
+        worst = max(worst, error / X.error)
+        assert error <= noise.decryption(X.error, X.size, DEGREE)
+    assert worst > 1
+
+
+def test_the_largest_numbers_of_a_long_chain():
+    """A modulus may hold more than float64 decodes: what comes back is right, or it is refused."""
+    holder = Ckks(parameters(50, scale_bits=24), "cpu", 5)
+    most = holder.params.largest(50)
+    assert 1e270 < most < 1e300
+    X = holder.encrypt_with_secret_key([0.4 * most, 1.0])
+    assert np.abs(holder.decrypt(X) - [0.4 * most, 1.0]).max() <= X.error
+    for number in (1.1 * most, 1.7e308):
+        with pytest.raises(RangeError, match="level 50 holds values below"):
+            holder.encrypt([number])

@@ -24,7 +24,7 @@ from he_gpu.he.encoding import (
     reduced,
 )
 from he_gpu.ring import RnsRing, ntt_primes
-from tests.he.roots_of_unity import powers_of_five
+from tests.he.seal_form import our_order, seal_values
 from tests.ring.polynomials import integers, negacyclic
 
 VECTORS = json.loads(
@@ -39,29 +39,6 @@ def ring_of(count=7, device="cpu"):
 
 
 # Against another tool
-
-
-def seal_values(words, q, n):
-    """The coefficients modulo q of a polynomial in SEAL's evaluation form: values at the powers
-    2 rev(i) + 1 of the least primitive root of order 2 n."""
-    root = min(r for g in range(2, 200) if pow(r := pow(g, (q - 1) // (2 * n), q), n, q) == q - 1)
-    root = min(pow(root, k, q) for k in range(1, 2 * n, 2))
-    bits = n.bit_length() - 1
-    powers = [2 * int(f"{i:0{bits}b}"[::-1], 2) + 1 for i in range(n)]
-    inverse = pow(n, -1, q)
-    return [
-        sum(w * pow(root, -e * j, q) for w, e in zip(words, powers, strict=True)) * inverse % q
-        for j in range(n)
-    ]
-
-
-def our_order(values, n, generator):
-    """Values of slots whose roots are powers of another generator, in the order of ours."""
-    theirs = {pow(generator, k, 2 * n): k for k in range(n // 2)}
-    return [
-        values[theirs[e]] if e in theirs else values[theirs[2 * n - e]].conjugate()
-        for e in powers_of_five(n).tolist()
-    ]
 
 
 @pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["name"])
@@ -282,3 +259,50 @@ def test_refused_counts():
         decode(words, 2**40, ring_of(3), 513)
     with pytest.raises(ArgumentValueError, match=r"decode_coefficients: n must be in \[0, 1024\]"):
         decode_coefficients(words, 2**40, ring_of(3), -1)
+
+
+@pytest.mark.parametrize("function", [encode, encode_coefficients, encode_constant, decode])
+@pytest.mark.parametrize(
+    ("scale", "error"),
+    [
+        (0, RangeError),
+        (-1.0, RangeError),
+        (math.nan, RangeError),
+        (math.inf, RangeError),
+        (2**2000, RangeError),
+        (Fraction(3**900), RangeError),
+        ("1", ArgumentTypeError),
+        (None, ArgumentTypeError),
+        (True, ArgumentTypeError),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_scales_that_are_none_are_refused(function, scale, error):
+    ring = ring_of(2)
+    value = {encode_constant: 1.0, decode: ring.asarray([0] * 1024)}.get(function, [1.0])
+    with pytest.raises(error, match=f"^{function.__name__}: scale must be"):
+        function(value, scale, ring)
+
+
+def test_the_number_of_decoded_values_is_an_integer():
+    words = ring_of(2).asarray([0] * 1024)
+    for n in (1.5, "1", True):
+        with pytest.raises(ArgumentTypeError, match="decode: n must be an integer, got"):
+            decode(words, 2**20, ring_of(2), n)
+
+
+@pytest.mark.parametrize("function", [encode, encode_coefficients])
+def test_a_refusal_names_the_largest_value(function):
+    with pytest.raises(RangeError, match=r"below half the modulus 2\*\*54.0, got 1e\+308$"):
+        function([1.0, -1e308, 1e308], 2**40, ring_of(2))
+
+
+def test_longer_floats_are_taken_as_float64():
+    ring = ring_of(3)
+    third = np.longdouble(1) / 3
+    for function in (encode, encode_coefficients):
+        expected = function([float(third)], 2**40, ring)
+        assert np.array_equal(function(np.array([third]), 2**40, ring), expected)
+        if np.finfo(np.longdouble).maxexp > 1024:
+            with pytest.raises(RangeError, match="values must be finite"):
+                function(np.array([np.longdouble(2) ** 1024]), 2**40, ring)

@@ -1,13 +1,16 @@
 """Key switching: digits that make the polynomial again, and pairs that decrypt to the product."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
+from he_gpu.backend import emulator
 from he_gpu.he import key_switch, noise
 from he_gpu.he.keys import SwitchKey
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.randomness import Randomness
-from tests.he.contexts import DEGREE, context, parameters, reals
+from tests.he.contexts import DEGREE, SLOTS, context, parameters, reals
 
 LEVELS = (0, 1, 2, 3)
 
@@ -76,3 +79,30 @@ def test_hoisted_rotations_equal_single_ones(monkeypatch):
     assert len(cuts) == 1
     for k, result in zip(steps, together, strict=True):
         np.testing.assert_array_equal(result.components, x.rotate(k).components)
+
+
+@pytest.mark.usefixtures("require_emulator")
+def test_kernels_of_a_product_and_of_a_rotation():
+    """So many launches whatever the level and the digits, and the CPU's words."""
+    holder, other = context(1, "emulator"), context(1, "cpu")
+    switch = {
+        "intt_rows_mod_u32": 2,
+        "intt_columns_mod_u32": 2,
+        "extend_digits_rns_mod_u32": 1,
+        "ntt_columns_mod_u32": 2,
+        "ntt_rows_mod_u32": 2,
+        "dot_rns_mod_u32": 1,
+        "extend_rns_mod_u32": 1,
+        "sub_scale_rns_mod_u32": 1,
+    }
+    calls = {
+        "tensor_rns_mod_u32": lambda x: x * x,
+        "automorphism_rns_mod_u32": lambda x: x.rotate(1),
+    }
+    ciphertexts = [each.encrypt(reals(SLOTS)) for each in (holder, other)]
+    for kernel, call in calls.items():
+        result, expected = map(call, ciphertexts)  # makes a rotation's key, too
+        np.testing.assert_array_equal(result.components, expected.components)
+        before = Counter(emulator.launches)
+        call(ciphertexts[0])
+        assert emulator.launches - before == Counter({**switch, kernel: 1})

@@ -9,7 +9,7 @@ import pytest
 from he_gpu.errors import ArgumentValueError, SecretAccessError
 from he_gpu.he import keys
 from he_gpu.he.embedding import rotation_exponent
-from he_gpu.he.keys import GaloisKey, PublicKey, RelinKey, SecretKey, powers_of_two
+from he_gpu.he.keys import GaloisKey, GaloisKeys, PublicKey, RelinKey, SecretKey, powers_of_two
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.randomness import SEED_BYTES, Randomness, expand
 from he_gpu.he.sampling import ERROR_BOUND, ERROR_VARIANCE
@@ -179,7 +179,7 @@ def test_expansion_is_uniform_and_differs_by_label_and_seed(ladder):
 
 
 def test_powers_of_two_make_every_rotation():
-    galois = context().keys.galois
+    galois = GaloisKeys(DEGREE, {})
     steps = {k % SLOTS for k in powers_of_two(DEGREE)}
     for wanted in range(-SLOTS, SLOTS):
         path = galois.path(wanted)

@@ -105,18 +105,31 @@ def test_rotations_are_about_two_roots(shape):
     assert len(rotations_for(shape, SLOTS)) <= most
 
 
-def test_plans_count_what_they_take(holder, monkeypatch):
-    """No more key switches than the plan says: one for each key of a step, and of a giant step."""
-    values, X = matrix(64, 64), holder.encrypt(reals(64))
-    plan = best(layouts(64, 64, SLOTS, padded=True), values, lambda step: (step,))
-    values @ X  # makes the keys
-    calls = []
-    original = key_switch.automorphism
-    monkeypatch.setattr(key_switch, "automorphism", lambda *a: calls.append(a[-1]) or original(*a))
-    values @ X
-    assert len(calls) == len(plan.own) + plan.most - plan.least + len(plan.layout.before)
-    assert len(calls) <= 17
-    assert len(set(calls)) == len(plan.rotations) or plan.most - plan.least > 1
+@pytest.mark.parametrize("shape", [(64, 64), (100, 3), (3, 100), (300, 300)])
+@pytest.mark.parametrize("kind", [np.asarray, PlainMatrix])
+def test_plans_count_what_they_take(holder, monkeypatch, kind, shape):
+    """A key switch for each step and doubling; kept matrices divide no baby step by P."""
+    values, X = matrix(*shape), holder.encrypt(reals(shape[1]))
+    plan = best(layouts(*shape, SLOTS, padded=True), values, lambda step: (step,))
+    doublings, giants = plan.layout.before + plan.layout.after, plan.most - plan.least
+    kind(values) @ X  # makes the keys
+    switched, divided = [], []
+    multiply, finish = key_switch.multiply, key_switch.finish
+    monkeypatch.setattr(
+        key_switch, "multiply", lambda *a: switched.append(id(a[3])) or multiply(*a)
+    )
+    monkeypatch.setattr(
+        key_switch, "finish", lambda *a: divided.append(a[2].size // a[2].shape[-1]) or finish(*a)
+    )
+    kind(values) @ X
+    assert len(switched) == len(plan.own) + giants + len(doublings)
+    assert len(set(switched)) == len(plan.rotations)
+    root = np.sqrt(plan.layout.last - plan.layout.first + 1)
+    assert len(switched) <= 2 * root + 1 + len(doublings)
+    limbs = len(X.keys.ladder.extended(X.level).moduli)
+    pairs = len(plan.layout.before) + (0 if kind is PlainMatrix else len(plan.own))
+    singles = giants + len(plan.layout.after)
+    assert 2 * pairs <= sum(divided) / limbs <= 2 * pairs + singles
 
 
 # Products
@@ -129,6 +142,8 @@ def test_matrix_times_vector(holder, shape):
     result = values @ X
     assert (result.level, len(result)) == (X.level - 1, shape[0])
     assert_within(holder, result, values @ x)
+    assert_within(holder, PlainMatrix(values) @ X, values @ x)
+    assert result.error < 2**13 * np.abs(holder.decrypt(result) - values @ x).max()
 
 
 @pytest.mark.parametrize("shape", [(6, 11), (11, 6), (8, 8)])
@@ -145,6 +160,7 @@ def test_random_shapes_and_sparse_matrices(holder, seed):
     values = matrix(rows, columns, seed) * (rng.random((rows, columns)) < 0.05)
     x = reals(columns, seed)
     assert_within(holder, values @ holder.encrypt(x), values @ x)
+    assert_within(holder, PlainMatrix(values) @ holder.encrypt(x), values @ x)
 
 
 def test_matrices_of_few_diagonals_take_few_rotations(holder, monkeypatch):
@@ -152,8 +168,10 @@ def test_matrices_of_few_diagonals_take_few_rotations(holder, monkeypatch):
     X, band = holder.encrypt(x), np.diag(reals(40, 1)) + np.diag(reals(39, 2), 1)
     assert_within(holder, band @ X, band @ x)
     assert_within(holder, np.zeros((40, 40)) @ X, np.zeros(40))
-    monkeypatch.setattr(key_switch, "automorphism", lambda *_: pytest.fail("rotated"))
-    assert_within(holder, np.diag(reals(40, 1)) @ X, reals(40, 1) * x)
+    monkeypatch.setattr(key_switch, "multiply", lambda *_: pytest.fail("rotated"))
+    diagonal = np.diag(reals(40, 1))
+    for kind in (np.asarray, PlainMatrix):
+        assert_within(holder, kind(diagonal) @ X, reals(40, 1) * x)
 
 
 def test_one_product_after_another(holder):
@@ -194,9 +212,9 @@ def test_inner_products(holder):
 def test_kept_matrices_give_the_same_words(holder):
     values, x = matrix(12, 20), reals(20)
     kept, X = PlainMatrix(values), holder.encrypt(x)
-    expected = (values @ X).components
-    for _ in range(2):
-        np.testing.assert_array_equal((kept @ X).components, expected)
+    expected = (kept @ X).components
+    np.testing.assert_array_equal((kept @ X).components, expected)
+    assert_within(holder, kept @ X, values @ x)
     assert_within(holder, kept @ X.at_level(1), values @ x)
     y = reals(12)
     assert_within(holder, holder.encrypt(y) @ kept, y @ values)
@@ -228,6 +246,7 @@ def test_keys_listed_beforehand_suffice(shape):
     party = fresh().public(rotations_for(shape, SLOTS), conjugation=False)
     values, x = matrix(*shape), reals(shape[1])
     assert_within(fresh(), values @ party.encrypt(x), values @ x)
+    assert_within(fresh(), PlainMatrix(values) @ party.encrypt(x), values @ x)
     sparse = values * (matrix(*shape, seed=1) > 0.8)
     assert_within(fresh(), sparse @ party.encrypt(x), sparse @ x)
 
@@ -247,7 +266,8 @@ def test_powers_of_two_suffice(shape):
     holder = Ckks(parameters(2), "cpu", 23)
     party = holder.public()
     values, x = matrix(*shape), reals(shape[1])
-    assert_within(holder, values @ party.encrypt(x), values @ x)
+    for kind in (np.asarray, PlainMatrix):
+        assert_within(holder, kind(values) @ party.encrypt(x), values @ x)
 
 
 def test_missing_keys_are_named():
@@ -283,10 +303,10 @@ def test_shapes_that_do_not_fit(holder):
 
 def test_operands_that_are_no_matrices(holder):
     X = holder.encrypt(reals(4))
-    for operand in ("matrix", None, [["a"]]):
+    for operand in ("matrix", None, [["a"]], np.ma.masked_array(np.eye(4), np.eye(4))):
         with pytest.raises(ArgumentTypeError, match="a PlainMatrix or numbers"):
             X @ operand
-    for value in (np.nan, np.inf):
+    for value in (np.nan, np.inf, np.longdouble("1e4000")):
         with pytest.raises(RangeError, match="must be finite"):
             np.full((4, 4), value) @ X
     with pytest.raises(TypeError):
@@ -306,21 +326,24 @@ def test_results_that_a_level_cannot_hold(holder):
     X = holder.encrypt(reals(4)).at_level(1)
     with pytest.raises(RangeError, match="matmul: level 0 holds values below"):
         np.full((4, 4), holder.params.largest(0) / 4 + 1) @ X
+    for values in (np.full((4, 4), 1e308), np.eye(4) * (1e308 + 1e308j)):
+        with pytest.raises(RangeError, match="the result may reach"):
+            values @ X
 
 
-def test_sums_and_rotations_refuse_leftovers(holder):
+def test_rotations_refuse_leftovers_and_sums_leave_them_out(holder):
     x = reals(64)
     values, X = matrix(2, 64) / 8, holder.encrypt(x)
     wide, total = values @ X, X.sum()
     for left in (wide, total, wide + 1, -wide, wide * 2.0, wide * wide):
-        for call in (left.sum, lambda left=left: left.rotate(1)):
-            with pytest.raises(ArgumentValueError, match=r"multiply it by a vector of \d ones"):
-                call()
+        with pytest.raises(ArgumentValueError, match=r"multiply it by a vector of \d ones"):
+            left.rotate(1)
+        assert_within(holder, left.sum(), [holder.decrypt(left).sum()])
     assert holder.load_ciphertext(total.serialize()).leftovers
     assert dot([wide], [wide]).leftovers
-    with pytest.raises(ArgumentValueError, match="behind both vectors"):
-        wide @ wide
     expected = values @ x
+    assert_within(holder, wide.sum(), [expected.sum()])
+    assert_within(holder, wide @ wide, [expected @ expected])
     cleared = wide * np.ones(2)
     assert not cleared.leftovers
     assert_within(holder, cleared.rotate(1), [expected[1], 0])
@@ -337,6 +360,13 @@ def test_rotations_for_refuses_shapes():
     for shape in ((0, 4), (4, SLOTS + 1)):
         with pytest.raises(ArgumentValueError, match=r"must be in \[1, 512\]"):
             rotations_for(shape, SLOTS)
+    for slots in (0, -4, 500):
+        with pytest.raises(ArgumentValueError, match="slots must be a power of two"):
+            rotations_for((2, 2), slots)
+    for slots in (None, 512.0, True):
+        with pytest.raises(ArgumentTypeError, match="slots must be an integer"):
+            rotations_for((2, 2), slots)
+    assert all(type(step) is int for step in rotations_for((np.int64(9), 9), np.int64(512)))
     for shape in (4, (4,), (4.0, 4), (True, 4)):
         with pytest.raises(ArgumentTypeError, match="rotations_for: "):
             rotations_for(shape, SLOTS)
@@ -351,6 +381,7 @@ def test_emulator_computes_the_same_words(require_emulator):
     for device in ("cpu", "emulator"):
         X = Ckks(parameters(1), device, 25).encrypt(x)
         to_numpy = get_backend(device).to_numpy
-        results.append([to_numpy((values @ X).components), to_numpy((x @ X).components)])
+        found = (values @ X, PlainMatrix(values) @ X, x @ X)
+        results.append([to_numpy(each.components) for each in found])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -10,7 +10,7 @@ from he_gpu.backend import get_backend
 from he_gpu.errors import ArgumentValueError
 from he_gpu.he import noise
 from he_gpu.he.chain import plan
-from he_gpu.he.embedding import to_coefficients, to_slots
+from he_gpu.he.embedding import to_slots
 from he_gpu.he.encoding import decode, encode
 from he_gpu.he.sampling import ERROR_VARIANCE, TERNARY_VARIANCE, error, ternary
 from he_gpu.ring import Prg, RnsRing
@@ -338,42 +338,18 @@ def test_precision_bits():
     assert noise.precision_bits(0.0) == math.inf
 
 
-# Flooding
+def test_decryption_adds_the_transform():
+    assert noise.decryption(0.25, 3.0, N) == 0.25 + noise.transform(3.25, N)
 
 
-def test_flooding_divergence():
-    """The divergence that the deviation gives is the documented one, whatever the error."""
-    for queries, values, size in ((1, 1, 1.0), (1000, 8192, 2.0**-20), (7, 100, 0.25)):
-        deviation = noise.flooding_deviation(size, queries, values)
-        error_vector = np.full(values, size)
-        divergence = queries * (error_vector @ error_vector) / (2 * deviation**2)
-        assert math.isclose(divergence, 2.0**-noise.STATISTICAL_BITS / 24)
-
-
-def test_flooded_bound_holds():
-    rng = np.random.default_rng(9)
-    deviation = noise.flooding_deviation(2.0**-30, 10, 4096)
-    measured = [largest(rng.normal(0, deviation, 4096)) for _ in range(100)]
-    bound = noise.flooded(2.0**-30, 10, 4096)
-    assert max(measured) < bound < 3 * np.mean(measured)
-
-
-def test_noise_in_coefficients_is_that_in_slots():
-    """1 / sqrt(N) of the deviation in each coefficient hides the polynomial's coefficients as
-    well: their length is at most the largest slot, and the noise in a slot keeps its size."""
-    rng = np.random.default_rng(10)
-    errors = rng.uniform(-1, 1, N)
-    assert np.linalg.norm(errors) <= largest(to_slots(errors)) * (1 + 1e-12)
-    worst = to_coefficients(np.exp(2j * np.pi * rng.random(N // 2)), N)  # all slots of size 1
-    assert math.isclose(np.linalg.norm(worst), 1)
-    deviation = noise.flooding_deviation(1.0, 5, N)
-    noisy = to_slots(rng.normal(0, deviation / math.sqrt(N), (50, N)))
-    assert math.isclose(math.sqrt((np.abs(noisy) ** 2).mean()), deviation, rel_tol=0.05)
-    assert largest(noisy) < noise.flooded(1.0, 5, N)
-
-
-def test_flooding_bits_grow_with_queries_and_degree():
-    one = noise.flooding_bits(1, 8192)
-    assert math.isclose(noise.flooding_bits(4, 8192), one + 1, abs_tol=1e-6)
-    assert 0.5 < noise.flooding_bits(1, 16384) - one < 0.6
-    assert 30 < one < 33
+def test_no_operation_has_less_error_than_the_least():
+    for level, scale in enumerate(CHAIN.scales):
+        least = noise.least(CHAIN, level)
+        assert 0 < least < 2.0**-20
+        if level == CHAIN.depth:
+            assert least == noise.fresh_secret(1, scale, N) < noise.fresh_public(1, scale, N)
+        else:
+            exact = (0.0, 0.0, CHAIN, level + 1)
+            assert noise.multiplication(1.0, 0.0, *exact) >= least
+            assert noise.plain_multiplication(1.0, 0.0, *exact) >= least
+            assert noise.alignment(0.0, 0.0, CHAIN, CHAIN.depth, level) >= least

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from he_gpu.errors import (
     HeGpuError,
     InsecureParametersWarning,
 )
-from he_gpu.he import noise
+from he_gpu.he import cost, flooding, noise
 from he_gpu.he.chain import plans
-from he_gpu.he.parameters import ALLOWED_BY, PRECISION_BITS, CkksParams
+from he_gpu.he.choice import PRECISION_BITS
+from he_gpu.he.parameters import ALLOWED_BY, CkksParams
 from he_gpu.he.security import DEGREES, modulus_bits
 
-DIGEST = "7bb9b1bc9f7c5654e8ca36472f4883ff9b8159e5eecb30fad22989977ce2dd00"
+DIGEST = "dddd223c0bdcdde21254c2072e46c4c2ebff7c609767c84873f683734dbab284"
 ASKED = [
     {"depth": 0},
     {"depth": 1},
@@ -39,29 +41,42 @@ ASKED = [
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=str)
-def test_the_smallest_secure_ring_and_the_fewest_digits(asked):
+def test_nothing_secure_and_precise_costs_less(asked):
     params = CkksParams(**asked)
-    degree, security = params.ring_degree, params.security
-    allowed = modulus_bits(degree, security)
+    allowed = modulus_bits(params.ring_degree, params.security)
     assert params.chain.modulus_bits <= allowed
     assert params.chain.depth == asked["depth"]
     assert params.precision_bits >= PRECISION_BITS
-    for smaller in DEGREES[: DEGREES.index(degree)]:
-        with pytest.raises(ArgumentValueError):
-            CkksParams(**asked, ring_degree=smaller)
+    least = cost.computation(params.chain)
+    for degree in DEGREES:
+        try:
+            other = CkksParams(**asked, ring_degree=degree)
+        except ArgumentValueError:
+            continue
+        # The smallest degree wins where costs are equal.
+        assert (least, params.ring_degree) <= (cost.computation(other.chain), degree)
     bits = params.scale_bits + params.flooding_bits
-    for chain in plans(params.depth, bits, degree):
-        if len(chain.digits(params.depth)) < params.n_digits:
-            assert chain.modulus_bits > allowed
+    for chain in plans(params.depth, bits, params.ring_degree, allowed):
+        if chain.modulus_bits <= allowed:
+            assert cost.computation(chain) >= least
 
 
 def test_what_is_chosen():
     """The classical cases: as many levels as SEAL's users know, or more."""
     assert CkksParams(2).ring_degree == 8192
     assert CkksParams(3).ring_degree == 8192
-    assert CkksParams(8).ring_degree == 16384
+    assert CkksParams(7).ring_degree == 16384
     assert CkksParams(16).ring_degree == 32768
     assert CkksParams(30).ring_degree == 65536
+
+
+@pytest.mark.parametrize(("depth", "scale_bits"), [(8, 40), (17, 40), (5, 60)])
+def test_a_larger_ring_in_place_of_many_digits(depth, scale_bits):
+    params = CkksParams(depth, scale_bits)
+    smaller = CkksParams(depth, scale_bits, ring_degree=params.ring_degree // 2)
+    assert params.n_digits <= 3
+    assert smaller.n_digits >= 18
+    assert cost.computation(params.chain) < cost.computation(smaller.chain)
 
 
 def test_an_explicit_degree_is_respected():
@@ -78,19 +93,22 @@ def test_an_explicit_degree_is_respected():
             {"depth": 5, "ring_degree": 8192},
             r"depth 5 with scale_bits 40 needs a modulus of at least \d+ bits, special primes "
             r"included, and ring_degree 8192 allows 218 at security 128; take ring_degree 16384, "
-            r"a smaller depth or a smaller scale_bits",
+            r"depth 3 or scale_bits 26$",
         ),
-        ({"depth": 40}, "needs a modulus of at least 1649 bits|too few primes"),
-        ({"depth": 60}, r"ring_degree 65536 allows 1747 at security 128; take a smaller depth"),
+        ({"depth": 40}, r"needs a modulus of at least 2\d{3} bits"),
+        ({"depth": 60}, r"ring_degree 65536 allows 1747 at security 128; take depth 32$"),
         ({"depth": 3, "security": 256, "ring_degree": 8192}, "allows 118 at security 256"),
         (
             {"depth": 3, "ring_degree": 8192, "public_queries": 5},
             r"scale_bits 40 and \d+ more for flooding needs",
         ),
-        ({"depth": 2, "scale_bits": 20}, r"scale_bits 20 at ring_degree 4096 leaves .* take scale"),
+        (
+            {"depth": 2, "scale_bits": 20},
+            r"scale_bits 20 at .* leaves .* take scale_bits 2\d$",
+        ),
         (
             {"depth": 2, "public_queries": 2**40},
-            r"flooded for 1099511627776 public_queries, -?\d+\.\d bits .* take fewer public_q",
+            r"flooded for 1099511627776 public_queries, -?\d+\.\d bits .* take public_queries \d+$",
         ),
         ({"depth": 2, "security": 127}, r"security must be one of \(128, 192, 256\), got 127"),
         ({"depth": 2, "security": 0}, "security=0 needs a ring_degree"),
@@ -108,6 +126,42 @@ def test_refused(asked, message):
         CkksParams(**asked)
     assert str(caught.value).startswith("CkksParams: ")
     assert isinstance(caught.value, HeGpuError)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"depth": 5, "ring_degree": 8192},
+        {"depth": 40},
+        {"depth": 60, "scale_bits": 60},
+        {"depth": 2, "scale_bits": 20},
+        {"depth": 36, "scale_bits": 19},
+        {"depth": 3, "security": 256, "ring_degree": 8192},
+        {"depth": 44, "scale_bits": 101, "public_queries": 2**40},
+        {"depth": 29, "scale_bits": 66, "public_queries": 1},
+        {"depth": 8, "scale_bits": 30, "security": 256, "public_queries": 2**20},
+        {"depth": 0, "scale_bits": 101, "ring_degree": 1024},
+        {"depth": 37, "scale_bits": 106, "security": 256, "ring_degree": 4096},
+        {"depth": 48, "scale_bits": 34},
+    ],
+    ids=str,
+)
+def test_advice_can_be_followed(asked):
+    with pytest.raises(ArgumentValueError) as caught:
+        CkksParams(**asked)
+    advice = str(caught.value).split("; ")[1]
+    if advice.startswith("leave out ring_degree and "):
+        asked = {name: value for name, value in asked.items() if name != "ring_degree"}
+    options = re.findall(r"(ring_degree|depth|scale_bits|public_queries) (\d+)", advice)
+    if not options:
+        assert advice == "take less depth and other scale_bits, as neither alone helps"
+    for name, value in options:
+        params = CkksParams(**{**asked, name: int(value)})
+        assert params.precision_bits >= PRECISION_BITS
+    for name, value in options:
+        if name == "depth":  # no more than needed
+            with pytest.raises(ArgumentValueError):
+                CkksParams(**{**asked, "depth": int(value) + 1})
 
 
 @pytest.mark.parametrize(
@@ -152,7 +206,7 @@ def test_immutable_hashable_equal():
 
 def test_repr():
     assert repr(CkksParams(depth=3)) == (
-        "CkksParams(N=8192, levels=3, log2 QP=195, scale=2**40.0, digits=8, security=128)"
+        "CkksParams(N=8192, levels=3, log2 QP=197, scale=2**40.0, digits=8, security=128)"
     )
     assert repr(CkksParams(depth=2, public_queries=9)).endswith("security=128, public_queries=9)")
 
@@ -186,12 +240,12 @@ def test_flooding_is_paid_for():
     """What is published is as precise as scale_bits make what is not, but for float64 itself."""
     assert CkksParams(2).flooding_bits == 0
     flooded = CkksParams(2, 30, 128, 16384, 100)
-    assert flooded.flooding_bits == math.ceil(noise.flooding_bits(100, 16384))
+    assert flooded.flooding_bits == math.ceil(flooding.lost_bits(100, 16384))
     assert flooded.chain.scales[-1] > 2 ** (29.5 + flooded.flooding_bits)
     assert (
         flooded.precision_bits >= -math.log2(noise.fresh_public(1.0, 2.0**29.5, 16384, 2**20)) - 1
     )
     # Beyond the float64 of encodings more scale would hide nothing better.
     large = CkksParams(2, 60, public_queries=100)
-    assert large.flooding_bits < math.ceil(noise.flooding_bits(100, large.ring_degree))
+    assert large.flooding_bits < math.ceil(flooding.lost_bits(100, large.ring_degree))
     assert large.precision_bits >= PRECISION_BITS

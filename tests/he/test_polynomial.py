@@ -120,6 +120,19 @@ def test_constants(holder, basis):
         assert_within(holder, result, np.full(10, c[0], float))
 
 
+def test_constants_of_rotated_vectors_stand_in_the_vector_alone(holder):
+    moved = holder.encrypt(reals(10)).rotate(2)
+    for call in (moved.polynomial, moved.chebyshev):
+        result = call([0.5])
+        assert_within(holder, result.rotate(9), np.r_[0.5, np.zeros(9)])
+
+
+def test_without_a_constant_rotated_vectors_can_be_rotated_back(holder):
+    x = reals(10)
+    result = holder.encrypt(x).rotate(2).polynomial([0, 0.5, 0, 1]).rotate(-2)
+    assert_within(holder, result, x / 2 + x**3)
+
+
 @pytest.mark.parametrize("basis", BASES)
 def test_complex_coefficients_and_values(holder, basis):
     value, call = BASES[basis]
@@ -181,8 +194,9 @@ def test_rotated_vectors(holder):
     moved, expected = holder.encrypt(x).rotate(1), np.append(x[1:], 0)
     result = moved.polynomial(c)
     assert_within(holder, result, polynomial.polyval(expected, c))
+    assert_within(holder, result.sum(), [polynomial.polyval(expected, c).sum()])
     with pytest.raises(ArgumentValueError, match="parts of sums"):
-        result.sum()
+        result.rotate(1)
     result = moved.chebyshev(c)
     assert result.level == DEPTH - depth(5) - 1
     assert_within(holder, result, chebyshev.chebval(expected, c))
@@ -219,20 +233,22 @@ def test_coefficients_that_are_none(holder, name):
             call(value)
     with pytest.raises(ArgumentValueError, match=r"1 to 1024 numbers, got shape \(1025,\)"):
         call(np.ones(1025))
-    for value in ("abc", None, ["a"]):
+    masked = np.ma.masked_array([1.0, 2.0], [True, False])
+    for value in ("abc", None, ["a"], masked, np.poly1d([1, 2])):
         with pytest.raises(ArgumentTypeError, match=f"{name}: coefficients must be numbers"):
             call(value)
-    with pytest.raises(RangeError, match="must be finite"):
-        call([1, np.nan])
+    for value in (np.nan, -np.inf, np.longdouble("1e4000")):
+        with pytest.raises(RangeError, match="must be finite"):
+            call([1, value])
 
 
 def test_too_few_levels(holder, monkeypatch):
     X = holder.encrypt(reals(4)).at_level(2)
     monkeypatch.setattr(type(X.keys.ladder), "ring", lambda *_: pytest.fail("computed"))
     for call, message in (
-        (lambda: X.polynomial(np.ones(5)), "degree 4 takes 3 levels here, .* at level 2"),
-        (lambda: X.chebyshev(np.ones(5)), "degree 4 takes 3 levels"),
-        (lambda: X.chebyshev(np.ones(4), (-2, 2)), "degree 3 takes 3 levels"),
+        (lambda: X.polynomial(np.ones(5)), "4 needs an operand at level 3 here, got level 2"),
+        (lambda: X.chebyshev(np.ones(5)), "degree 4 needs an operand at level 3"),
+        (lambda: X.chebyshev(np.ones(4), (-2, 2)), "degree 3 needs an operand at level 3"),
     ):
         with pytest.raises(ExhaustedLevelError, match=message):
             call()
@@ -240,7 +256,7 @@ def test_too_few_levels(holder, monkeypatch):
 
 def test_intervals_that_are_none(holder):
     X = holder.encrypt(reals(4))
-    for interval in ((1, 1), (2, 1), (0, np.inf), (np.nan, 1)):
+    for interval in ((1, 1), (2, 1), (0, np.inf), (np.nan, 1), (-1.7e308, 1.7e308), (0, 5e-324)):
         with pytest.raises(ArgumentValueError, match="interval must rise"):
             X.chebyshev([1, 2], interval)
     for interval in (3, (1, 2, 3), ("a", "b")):
@@ -261,6 +277,17 @@ def test_values_that_a_level_cannot_hold(holder):
     X = holder.encrypt(30 * reals(4)).at_level(2)
     with pytest.raises(RangeError, match="polynomial: level 0 holds values below"):
         X.polynomial([0, 0, 1])
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_values_that_no_level_can_hold_are_refused_before_any_work(holder, monkeypatch, basis):
+    X = holder.encrypt(1000 * reals(4))
+    monkeypatch.setattr(key_switch, "multiply", lambda *_: pytest.fail("computed"))
+    power = np.zeros(31)
+    power[-1] = 1e300
+    for c in ([1e300, 1], [1.7e308, 1.7e308], [1.7e308 * (1 + 1j), 1], [1e300], power):
+        with pytest.raises(RangeError, match=r"(chebyshev|polynomial): level \d holds values"):
+            BASES[basis][1](X.replace(size=X.size**10), c)
 
 
 # Devices

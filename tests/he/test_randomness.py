@@ -1,11 +1,15 @@
 """What keys and encryptions draw: distributions, devices, and streams that are never shared."""
 
+import os
+
 import numpy as np
 import pytest
 
 from he_gpu.backend import get_backend
+from he_gpu.errors import ForkedProcessError
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.randomness import Randomness
+from he_gpu.ring import prg
 from tests.he.contexts import DEGREE, parameters
 
 N = 20_000
@@ -16,21 +20,37 @@ def drawn(device="cpu", purpose="test", seed=5):
     return {
         "ternary": randomness.ternary((N,)),
         "error": randomness.error((N,)),
-        "normal": randomness.normal((N,)),
+        "normal": sum(randomness.normal((N,), 1000.0)),
         "seed": np.frombuffer(randomness.published_seed(), np.uint8),
     }
 
 
-def test_normal_numbers():
-    """Moments within five deviations of their own, and no number out of place."""
-    x = drawn()["normal"]
-    assert abs(x.mean()) < 5 / np.sqrt(N)
-    assert abs((x**2).mean() - 1) < 5 * np.sqrt(2 / N)
-    assert abs((x**4).mean() - 3) < 5 * np.sqrt(96 / N)
-    assert abs((x[1:] * x[:-1]).mean()) < 5 / np.sqrt(N)
-    beyond = (np.abs(x) > 2).mean()
-    assert abs(beyond - 0.0455) < 5 * np.sqrt(0.0455 / N)
-    assert np.abs(x).max() < 9
+def test_streams_made_of_others_are_their_own():
+    """Under one seed too, in whatever order they are made, and neither tells of the other."""
+    first = Randomness(get_backend("cpu"), 5, "test")
+    made = [first, first.another("party"), first.another("party")]
+    made.append(made[1].another("party"))
+    for draw in (
+        lambda each: each.ternary((N,)),
+        lambda each: each.error((N,)),
+        lambda each: sum(each.normal((N,), 1e3)),
+        lambda each: np.frombuffer(each.published_seed(), np.uint8),
+    ):
+        drawn_by_each = [draw(each) for each in made]
+        for k in range(len(made)):
+            for values in drawn_by_each[:k]:
+                assert (values != drawn_by_each[k]).mean() > 0.3
+    free = Randomness(get_backend("cpu"), None, "test").another("party")
+    assert free.published_seed() != free.published_seed()
+
+
+def test_a_forked_child_draws_nothing(monkeypatch):
+    randomness = Randomness(get_backend("cpu"), None, "test")
+    child = os.getpid() + 1
+    monkeypatch.setattr(prg.os, "getpid", lambda: child)
+    for draw in (randomness.ternary, randomness.error, lambda n: randomness.normal(n, 5.0)):
+        with pytest.raises(ForkedProcessError):
+            draw((4,))
 
 
 def test_purposes_and_seeds_have_their_own_streams():

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from he_gpu.backend import get_backend
-from he_gpu.he.sampling import ERROR_BOUND, ERROR_VARIANCE, TERNARY_VARIANCE, error, normal, ternary
+from he_gpu.he.sampling import (
+    ERROR_BOUND,
+    ERROR_VARIANCE,
+    TERNARY_VARIANCE,
+    error,
+    normal,
+    normal_integers,
+    ternary,
+)
 from he_gpu.ring import Prg
 
 N = 2**18
@@ -74,8 +82,35 @@ def test_normal_numbers():
     assert sample.shape == (4, N // 4)
     assert sample.dtype == np.float64
     assert np.abs(sample).max() < 9
+    assert kolmogorov(sample) < 2.7 / math.sqrt(N)
+    assert not np.array_equal(sample, normal(prg(8), (4, N // 4)))
+
+
+def kolmogorov(sample):
+    """Distance from the normal distribution: above 2.7 / sqrt(n) with probability below 1e-6."""
     ordered = np.sort(sample.ravel())
     expected = np.array([math.erfc(-x / math.sqrt(2)) / 2 for x in ordered.tolist()])
-    # Kolmogorov's distance, which exceeds 2.7 / sqrt(n) with probability 2 exp(-2 2.7^2) < 1e-6.
-    assert np.abs(expected - (np.arange(N) + 0.5) / N).max() < 2.7 / math.sqrt(N)
-    assert not np.array_equal(sample, normal(prg(8), (4, N // 4)))
+    return np.abs(expected - (np.arange(len(ordered)) + 0.5) / len(ordered)).max()
+
+
+@pytest.mark.parametrize("log", [3, 30, 43, 44, 53, 70, 95, 130, 300])
+def test_normal_integers(log):
+    """They are integers of the deviation whose low bits are as random as the high ones."""
+    deviation, n = 1.4 * 2.0**log, 4000
+    parts = normal_integers(prg(), (n,), deviation)
+    sums = [sum(int(part) for part in pair) for pair in zip(*parts, strict=True)]
+    assert all(part.is_integer() for part in np.concatenate(parts))
+    assert kolmogorov(np.array([float(x) / deviation for x in sums])) < 2.7 / math.sqrt(n) + (
+        1 / deviation
+    )
+    if log >= 30:
+        step = 2 ** max(0, log - 95)  # the lowest bit that is drawn
+        assert all(x % step == 0 for x in sums)
+        low = np.array([x // step % 64 for x in sums])
+        assert abs(chi_square(low, dict.fromkeys(range(64), 1 / 64))) < 8
+
+
+def test_small_normal_integers_are_rounded_normal_numbers():
+    integers, nothing = normal_integers(prg(), (1000,), 1e6)
+    np.testing.assert_array_equal(integers, np.rint(normal(prg(), (1000,)) * 1e6))
+    assert not nothing.any()

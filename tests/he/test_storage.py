@@ -215,11 +215,53 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError("no space")
 
-    monkeypatch.setattr(container.os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write(path, saved()["ciphertext"], private=False)
-    assert [file.name for file in tmp_path.iterdir()] == ["X"]
-    assert path.read_bytes() == b"old"
+    def interrupted(descriptor):
+        raise KeyboardInterrupt
+
+    for stop, error in ((full, OSError), (interrupted, KeyboardInterrupt)):
+        monkeypatch.setattr(container.os, "fsync", stop)
+        with pytest.raises(error):
+            write(path, saved()["ciphertext"], private=False)
+        assert [file.name for file in tmp_path.iterdir()] == ["X"]
+        assert path.read_bytes() == b"old"
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "folder", tmp_path / "none" / "X", tmp_path / ("x" * 300)):
+        with pytest.raises(OSError, match=r"directory|too long"):
+            write(path, b"x", private=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["folder"]
+    write(tmp_path / ("x" * 250), b"x", private=True)  # as long as names are
+    for path in ("", "/", f"{tmp_path}/a\0b"):
+        with pytest.raises(ArgumentValueError, match="no file has the path"):
+            write(path, b"x", private=False)
+        with pytest.raises(ArgumentValueError, match="no file has the path"):
+            Ckks.load(path)
+    for path in (5, None, b"x"):
+        with pytest.raises(ArgumentTypeError, match="path must be a str"):
+            write(path, b"x", private=False)
+    with pytest.raises(IsADirectoryError):
+        Ckks.load(tmp_path)
+
+
+def test_a_secret_file_is_private_from_its_first_byte(tmp_path, monkeypatch):
+    (tmp_path / "public").write_text("what a link leads to")
+    (tmp_path / "public").chmod(0o644)
+    (tmp_path / "secret").symlink_to("public")
+    seen = []
+    monkeypatch.setattr(
+        container.os, "fsync", lambda file: seen.append(stat.S_IMODE(os.fstat(file).st_mode))
+    )
+    old = os.umask(0)
+    try:
+        holder().save(tmp_path / "secret", secret_key=True)
+    finally:
+        os.umask(old)
+    assert seen == [0o600]
+    assert not (tmp_path / "secret").is_symlink()
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+    assert (tmp_path / "public").read_text() == "what a link leads to"
 
 
 def test_the_secret_key_is_saved_only_when_asked_for():
@@ -351,9 +393,10 @@ def test_a_secret_that_is_not_ternary_is_refused():
     [
         ("level", [-1, 3, 1.0, True, None, "1", ...]),
         ("n_values", [0, 513, 10**400, ...]),
-        ("span", [0, 513, ...]),
+        ("span", [0, 99, 513, ...]),
+        ("leftovers", [True, 0, ...]),
         ("is_real", [1, None, ...]),
-        ("size", [-1.0, 1, "1", None, ...]),
+        ("size", [-1.0, 1, "1", None, 1e300, ...]),
         ("error", [-1e-9, None, ...]),
         ("digest", ["", "00", "zz" * 32, 5, ...]),
         ("key", ["", "00" * 15, 5, ...]),
@@ -390,6 +433,13 @@ def test_a_header_that_is_none_is_refused(text):
         ["components", "O", [1]],
         ["components", "u4", [-1]],
         ["components", "u4", [2**70]],
+        ["components", "u4", [10**400]],
+        ["components", "u4", [True, 2, 6, 1024]],
+        ["components", "u4", [2.0, 6, 1024]],
+        ["components", "u4", [0]],
+        ["components", "u4", [1, 1, 2, 6, 1024]],
+        ["components", ["u4"], [2, 6, 1024]],
+        ["components", "f8", [6, 1024]],
         ["components", "u4", ["2"]],
         ["components", "u4"],
         [["components"], "i1", [1]],
@@ -416,9 +466,88 @@ def test_arrays_of_another_shape_are_refused():
     for change in ({"relin": ...}, {"public": ...}, {"3": words}):
         with pytest.raises(SavedDataError, match="'arrays'"):
             load("public", changed(saved()["public"], arrays=change))
+    for name in ("ciphertext", "secret"):
+        with pytest.raises(SavedDataError, match="'arrays'"):
+            load(name, changed(saved()[name], arrays={"more": words}))
 
 
-@pytest.mark.parametrize("power", ["0", "1", "2", "2048", "2049", "-1", "x", "²", "1" * 20])
+def test_arrays_of_one_name_are_refused():
+    data = saved()["ciphertext"]
+    words = unpack(data, ("a ciphertext",), "test")[1]["components"].tobytes()
+    (entry,) = json_of(data)["arrays"]
+    text = json.dumps(json_of(data) | {"arrays": [entry, entry]}).encode()
+    body = HEAD.pack(data[:8], VERSION, len(text)) + text + 2 * words
+    with pytest.raises(SavedDataError, match="'arrays' is missing or wrong"):
+        load("ciphertext", resummed(body))
+
+
+def test_a_header_costs_no_more_than_its_bytes():
+    """Digits, depth and length whose work would grow faster than they do."""
+    data = saved()["ciphertext"]
+    rest = data[HEAD.size + HEAD.unpack_from(data)[2] : -32]
+    for text in (
+        b'{"kind": ' + b"9" * 10**6 + b"}",
+        b'{"arrays": [["a", "u4", [' + b"9" * 4000 + (b", " + b"9" * 4000) * 900 + b"]]]}",
+        b'{"a": ' * 10**5,
+        b" " * 2**20 + b"{}",
+        b"{}" + b"\0",
+    ):
+        body = HEAD.pack(data[:8], VERSION, len(text)) + text + rest
+        with pytest.raises(SavedDataError, match="header"):
+            load("ciphertext", resummed(body))
+    for length in (0, 2**63, 2**64 - 1, len(data)):
+        with pytest.raises(SavedDataError, match=r"checksum|header"):
+            load("ciphertext", resummed(HEAD.pack(data[:8], VERSION, length) + data[20:-32]))
+
+
+def test_parameters_without_their_keys_make_no_tables(monkeypatch):
+    fields = {"depth": 2, "scale_bits": 40, "security": 0, "ring_degree": 2048, "public_queries": 0}
+    digest = CkksParams(**fields).digest.hex()
+    monkeypatch.setattr("he_gpu.he.storage.Ladder", lambda *_: pytest.fail("made"))
+    for name in ("public", "secret"):
+        data = changed(saved()[name], {"parameters": fields, "digest": digest})
+        with pytest.raises(SavedDataError, match="'arrays'"):
+            load(name, data)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_forgers_get_an_error_of_this_library_or_a_whole_object(name):
+    """Every field of the header with values of every type and range."""
+    wrong = [..., None, True, 0, -1, 2**32, 10**30, 0.5, -0.0, 1e308, float("nan"), "", "0" * 32]
+    wrong += ["\ud800", "\0", "x" * 10**4, "²", [], [[]], {}, {"a": []}, [["public", "u4", [1]]]]
+    data = saved()[name]
+    header = json_of(data)
+    rest = data[HEAD.size + HEAD.unpack_from(data)[2] : -32]
+    places = [(key,) for key in header]
+    places += [(key, each) for key in ("parameters", "seeds") for each in header.get(key, ())]
+    for *outer, last in places:
+        for value in wrong:
+            forged = json.loads(json.dumps(header))
+            inner = forged[outer[0]] if outer else forged
+            inner.pop(last) if value is ... else inner.update({last: value})
+            text = json.dumps(forged).encode()
+            body = HEAD.pack(data[:8], VERSION, len(text)) + text + rest
+            try:
+                found = load(name, resummed(body))
+            except (SavedDataError, KeyMismatchError):
+                continue
+            assert name in ("public", "secret") or found.n_values <= found.span <= 512
+
+
+def test_halves_that_do_not_belong_together_are_refused():
+    other = Ckks(parameters(), "cpu", seed=3).serialize(secret_key=True)
+    ternary = unpack(other, ("a secret key",), "test")[1]["secret"]
+    with pytest.raises(KeyMismatchError, match="the public key is that of another secret key"):
+        load("secret", changed(saved()["secret"], arrays={"secret": ternary}))
+    ternary = unpack(saved()["secret"], ("a secret key",), "test")[1]["secret"].copy()
+    ternary[7] = (ternary[7] + 2) % 3 - 1
+    with pytest.raises(KeyMismatchError, match="another secret key"):
+        load("secret", changed(saved()["secret"], arrays={"secret": ternary}))
+
+
+@pytest.mark.parametrize(
+    "power", ["0", "1", "2", "2048", "2049", "-1", "x", "²", "1" * 20, "03", "+3"]
+)
 def test_a_galois_key_of_no_automorphism_is_refused(power):
     data = saved()["public"]
     half = unpack(data, ("a public context",), "test")[1]["relin"]
@@ -439,7 +568,7 @@ def test_keys_without_their_seeds_are_refused(name):
     with pytest.raises(SavedDataError, match="'seeds'"):
         load(name, changed(data, {"seeds": None}))
     if name == "secret":
-        for wrong in (-1, 1.5, None, 2**60):
+        for wrong in (-1, 1, 1.5, None, 2**60):  # of public_queries=0
             with pytest.raises(SavedDataError, match="'published'"):
                 load(name, changed(data, {"published": wrong}))
 

@@ -1,5 +1,7 @@
 """Primes, words and exact products that the tests of polynomials share."""
 
+import math
+
 import numpy as np
 
 LARGE = (132120577, 130809857, 65929217, 2752513, 786433)
@@ -13,6 +15,13 @@ def limb_words(rng, shape, moduli):
     edges = np.stack([0 * q, 0 * q + 1, q // 2, q // 2 + 1, q - 2, q - 1])
     chosen = edges[rng.integers(0, len(edges), shape), np.arange(len(moduli))[:, None], 0]
     return np.where(rng.random(shape) < 0.3, chosen, words).astype(np.uint32)
+
+
+def largest_sums(moduli, n):
+    """Words (limbs, n) whose extension sums q - 1 times a constant in every limb."""
+    product = math.prod(moduli)
+    words = [[-(product // q) % q] * n for q in moduli]
+    return np.array(words, np.uint32)
 
 
 def negacyclic(a, b, modulus):

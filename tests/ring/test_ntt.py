@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from he_gpu.backend import get_backend
-from he_gpu.backend.definition import four_step, ntt, ntt_float
+from he_gpu.backend.definition import four_step, ntt, ntt_float, rns
 from he_gpu.backend.definition.roots import primitive_root
 from he_gpu.backend.device import ntt as launcher
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
@@ -42,6 +42,20 @@ def test_vectors_of_sympy(family, case):
     assert values[0].tolist() == [at[2 * r + 1] for r in bits_in_reverse(n)]
     product = values.astype(np.uint64) * family.ntt(limb(b), (q,)) % q
     assert family.intt(product.astype(np.uint32), (q,))[0].tolist() == case["product"]
+
+
+@pytest.mark.parametrize("n", DEGREES)
+def test_values_are_those_of_the_polynomial(n):
+    """Some of them, by Horner's rule in Python's integers."""
+    for q in (*ntt_primes(n, 2**27, 1), *ntt_primes(n, 1, 1)):
+        (a,), psi = limb_words(np.random.default_rng(n), (1, n), (q,)), primitive_root(q, 2 * n)
+        values = ntt.ntt(a[None], (q,))[0]
+        for place in (0, 1, n // 2, n - 2):
+            reverse = int(f"{place:0{n.bit_length() - 1}b}"[::-1], 2)
+            point, value = pow(psi, 2 * reverse + 1, q), 0
+            for coefficient in a[::-1].tolist():
+                value = (value * point + coefficient) % q
+            assert values[place] == value
 
 
 @settings(max_examples=40, deadline=None)
@@ -148,6 +162,42 @@ def test_views_and_primes_in_any_order(device):
     for moduli in (LARGE[2::-1], LARGE[:1] * 3):
         expected = ntt.ntt(np.ascontiguousarray(words[::2, ::-1]) % np.uint32(min(moduli)), moduli)
         assert_same(backend.ntt(view % np.uint32(min(moduli)), moduli), expected)
+
+
+def views(words):
+    """Arrays (..., limbs, N) that lie otherwise than in one piece, from (A, B, limbs + 1, N)."""
+    fixed = words[0, :, :-1].copy()
+    fixed.flags.writeable = False
+    return {
+        "part of the limbs": words[:, :, 1:],
+        "one polynomial": words[0, 0, :-1],
+        "every second": words[:, ::2, :-1],
+        "last first": words[::-1, :, :-1],
+        "last of one axis first": words[0, ::-1, :-1],
+        "axes swapped": words.swapaxes(0, 1)[:, :, :-1],
+        "limbs outermost": np.ascontiguousarray(words.transpose(2, 0, 1, 3)).transpose(1, 2, 0, 3)[
+            :, :, :-1
+        ],
+        "columns outermost": np.asfortranarray(words)[:, :, :-1],
+        "words reversed": words[:, :, :-1, ::-1],
+        "repeated": np.broadcast_to(words[0, 0, :-1], (3, *words[0, 0, :-1].shape)),
+        "read-only": fixed,
+        "none": words[:, :0, :-1],
+    }
+
+
+@pytest.mark.parametrize("n", [16, 512])
+@pytest.mark.parametrize("layout", views(np.zeros((1, 1, 2, 1), np.uint32)))
+def test_views_are_transformed_as_copies(device, layout, n):
+    backend, moduli = get_backend(device), LARGE[:2]
+    host = limb_words(np.random.default_rng(0), (2, 3, 3, n), (786433,) * 3)
+    view, expected = views(backend.asarray(host))[layout], np.ascontiguousarray(views(host)[layout])
+    assert_same(backend.ntt(view, moduli), ntt.ntt(expected, moduli))
+    assert_same(backend.intt(view, moduli), ntt.intt(expected, moduli))
+    assert_same(view, expected)  # unchanged
+    for name in ("add_rns", "sub_rns", "mul_rns"):
+        result = getattr(backend, name)(view, view, moduli)
+        assert_same(result, getattr(rns, name)(expected, expected, moduli))
 
 
 @pytest.mark.parametrize("n", DEGREES)

@@ -15,7 +15,7 @@ from he_gpu.backend.device import rns as launcher
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.ring import RnsRing, ntt_primes
 from tests.backend.ring_words import assert_same
-from tests.ring.polynomials import LARGE, integers, limb_words, negacyclic
+from tests.ring.polynomials import LARGE, integers, largest_sums, limb_words, negacyclic
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "rns_sympy.json").read_text())
 X = VECTORS["integers"]
@@ -123,6 +123,73 @@ def test_dot_equals_python_integers(device, terms, keys, polys):
     assert_same(backend.dot_rns(backend.asarray(a), backend.asarray(b), LARGE), expected)
 
 
+@pytest.mark.parametrize(("base_keys", "base_limbs"), [(1, 5), (2, 5), (2, 3), (1, 1), (0, 2)])
+def test_dot_from_a_base_on(device, base_keys, base_limbs):
+    rng, backend = np.random.default_rng(3), get_backend(device)
+    a, b = (limb_words(rng, (1023, n, 5, 16), LARGE) for n in (2, 3))
+    a[:], b[:] = (np.array(LARGE, np.uint32)[:, None] - 1,) * 2  # the largest sum
+    base = limb_words(rng, (base_keys, 2, base_limbs, 16), LARGE[:base_limbs])
+    base[:, 0] = np.array(LARGE[:base_limbs], np.uint32)[:, None] - 1
+    total = np.einsum("dpln,dkln->kpln", a.astype(object), b.astype(object))
+    for factor in (-1, 3**50):
+        expected = total.copy()
+        expected[:base_keys, :, :base_limbs] += factor * base.astype(object)
+        expected = np.asarray(expected % np.array(LARGE, object)[:, None], np.uint32)
+        operands = (backend.asarray(a), backend.asarray(b), LARGE, backend.asarray(base), factor)
+        assert_same(backend.dot_rns(*operands), expected)
+
+
+@pytest.mark.parametrize("terms", [1, 2, 3, 512])
+def test_tensor_equals_python_integers(device, terms):
+    rng, backend = np.random.default_rng(4), get_backend(device)
+    wide = limb_words(rng, (terms, 2, 6, 16), (*LARGE, LARGE[0]))
+    a, b = wide[:, :, :5], limb_words(rng, (terms, 2, 5, 16), LARGE)
+    if terms == 512:  # the largest sum
+        a[:], b[:] = (np.array(LARGE, np.uint32)[:, None] - 1,) * 2
+    (a0, a1), (b0, b1) = (x.swapaxes(0, 1).astype(object) for x in (a, b))
+    expected = np.stack([(a0 * b0).sum(0), (a0 * b1 + a1 * b0).sum(0), (a1 * b1).sum(0)])
+    expected = np.asarray(expected % np.array(LARGE, object)[:, None], np.uint32)
+    result = backend.tensor_rns(backend.asarray(wide)[:, :, :5], backend.asarray(b), LARGE)
+    assert_same(result, expected)
+    result = backend.tensor_rns(backend.asarray(b), backend.asarray(wide)[:, :, :5], LARGE)
+    assert_same(result, expected)
+
+
+@pytest.mark.parametrize(
+    ("limbs", "special", "digit_limbs"),
+    [(1, 1, 1), (4, 1, 1), (4, 2, 2), (5, 2, 2), (5, 3, 3), (3, 1, 3), (4, 0, 2), (3, 0, 7)],
+)
+@pytest.mark.parametrize("n", [16, 256])
+def test_digits_equal_python_integers(device, n, limbs, special, digit_limbs):
+    every = ntt_primes(n, 2**27, limbs + special)
+    moduli, ring = every[:limbs], RnsRing(n, every[:limbs], device)
+    a = limb_words(np.random.default_rng(limbs), (limbs, n), moduli)
+    values = ring.ntt(ring.backend.asarray(a))
+    result = ring.digits(values, every[limbs:], digit_limbs)
+    found = ring.backend.to_numpy(ring.over(every).intt(result))
+    starts = range(0, limbs, digit_limbs)
+    assert found.shape == (len(starts), limbs + special, n)
+    for words, start in zip(found, starts, strict=True):
+        own = slice(start, min(start + digit_limbs, limbs))
+        product = math.prod(moduli[own])
+        for i, x in enumerate(integers(a[own], moduli[own])):
+            # Next to half the modulus an extension may take the other sign, in all limbs alike.
+            edge = abs(x) >= product / 2 - product * digit_limbs / 2**36
+            allowed = [[x % q for q in every]] + [[(x + product) % q for q in every]] * edge
+            assert words[:, i].tolist() in allowed
+    assert_same(values, ring.backend.to_numpy(ring.ntt(ring.backend.asarray(a))))  # unchanged
+
+
+@pytest.mark.parametrize("n", [1024, 8192, 65536])
+def test_digits_of_large_degrees(n):
+    """More polynomials than one chunk of the CPU has, against the definition."""
+    every, limbs = ntt_primes(n, 2**27, 9 if n < 65536 else 4), 7 if n < 65536 else 3
+    a = limb_words(np.random.default_rng(n), (limbs, n), every[:limbs])
+    expected = rns.digits_rns(a, every[:limbs], every[limbs:], 1)
+    backend = get_backend("cpu")
+    assert_same(backend.digits_rns(a, every[:limbs], every[limbs:], 1), expected)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from(LARGE), min_size=1, max_size=5, unique=True),
@@ -136,6 +203,13 @@ def test_extension_equals_python_integers(moduli, others, seed):
     for i, x in enumerate(integers(a, moduli)):
         if abs(x) < product / 2 - product * len(moduli) / 2**36:
             assert result[:, i].tolist() == [x % p for p in others]
+
+
+def test_definition_of_the_largest_sums():
+    moduli = ntt_primes(16, 2**27, rns.MAX_LIMBS)
+    words = largest_sums(moduli, 16)
+    expected = [[x % p for x in integers(words, moduli)] for p in LARGE]
+    assert rns.extend_rns(words, moduli, LARGE).tolist() == expected
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 40])
@@ -173,6 +247,21 @@ def test_mod_down_equals_python_integers(count, values, seed):
     for x, y in zip(ring.to_integers(a).ravel(), found.ravel(), strict=True):
         off = abs(2 * y * divisor - 2 * x) % (2 * ring.modulus)  # twice the distance, modulo 2 Q
         assert min(off, 2 * ring.modulus - off) <= divisor * (1 + count / 2**35)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("values", [False, True])
+def test_mod_down_next_to_halves(device, count, values):
+    """A remainder that is nearly half the divisor is rounded either way, and no other way."""
+    ring = RnsRing(16, ntt_primes(16, 2**27, count + 2), device)
+    smaller, divisor = ring.over(ring.moduli[:-count]), math.prod(ring.moduli[-count:])
+    halves = [sign * (divisor // 2) + d for sign in (1, -1) for d in (-divisor // 2**40, -1, 0, 2)]
+    x = [k * divisor + half for k, half in zip([0, 5, -7, 2**40] * 4, halves * 2, strict=True)]
+    a = ring.asarray(x)
+    down = ring.mod_down(ring.ntt(a) if values else a, count, values=values)
+    found = smaller.to_integers(smaller.intt(down) if values else down)
+    for before, after in zip(x, found, strict=True):
+        assert abs(2 * (after * divisor - before)) <= divisor * (1 + count / 2**35)
 
 
 def test_raised_polynomials_come_down_again(device):
@@ -235,9 +324,12 @@ def test_kernels_equal_the_definition_at_larger_degrees(kernel_device):
 
 def test_many_limbs_extend(kernel_device):
     moduli = ntt_primes(16, 2**27, 255)  # fewer threads, so that their words fit
-    words = limb_words(np.random.default_rng(6), (255, 16), moduli)
-    result = launcher.extend_rns(kernel_device, kernel_device.xp.asarray(words), moduli, LARGE)
-    assert_same(result, rns.extend_rns(words, moduli, LARGE))
+    for words in (
+        limb_words(np.random.default_rng(6), (255, 16), moduli),
+        largest_sums(moduli, 16),
+    ):
+        result = launcher.extend_rns(kernel_device, kernel_device.xp.asarray(words), moduli, LARGE)
+        assert_same(result, rns.extend_rns(words, moduli, LARGE))
 
 
 def test_equality_and_repr():
@@ -293,6 +385,32 @@ def test_refused_operands(device):
         ring.asarray([1.5] * 16)
     with pytest.raises(ArgumentValueError, match="dot_rns: a and b must have shapes"):
         ring.dot(a[None, None], a[None])
+    with pytest.raises(ArgumentTypeError, match=r"dot: base must be a uint32 array.*got float64"):
+        ring.dot(a[None, None], a[None, None], xp.zeros((1, 1, 3, 16)))
+    for shape in (
+        (2, 1, 3, 16),
+        (1, 2, 3, 16),
+        (1, 1, 4, 16),
+        (1, 1, 0, 16),
+        (1, 1, 3, 8),
+        (3, 16),
+    ):
+        with pytest.raises(ArgumentValueError, match=r"dot_rns: base must .* K up to 1, P = 1"):
+            ring.dot(a[None, None], a[None, None], xp.zeros(shape, np.uint32))
+    with pytest.raises(ArgumentValueError, match=r"tensor_rns: a and b must have one shape"):
+        ring.tensor(a[None, None], a[None, None])
+    pair = xp.stack((a, a))
+    with pytest.raises(ArgumentValueError, match=r"one shape \(D, 2, limbs, N\)"):
+        ring.tensor(pair[None], xp.stack((pair, pair)))
+    with pytest.raises(ArgumentValueError, match="moduli must be different primes"):
+        ring.digits(a, ring.moduli[:1], 1)
+    with pytest.raises(
+        ArgumentValueError, match=r"digits_rns: values must have shape \(limbs, N\)"
+    ):
+        ring.digits(pair, (), 1)
+    for count in (0, 256):
+        with pytest.raises(ArgumentValueError, match=rf"digit_limbs be in \[1, 255\].* {count}"):
+            ring.digits(a, (), count)
 
 
 def test_refused_constants(device):
@@ -307,3 +425,10 @@ def test_refused_constants(device):
     wide = backend.xp.zeros((1025, 1, 1, 16), np.uint32)
     with pytest.raises(ArgumentValueError, match=r"D in \[1, 1024\]"):
         backend.dot_rns(wide, wide, LARGE[:1])
+    with pytest.raises(ArgumentValueError, match=r"D in \[1, 1023\]"):
+        backend.dot_rns(wide[:1024], wide[:1024], LARGE[:1], wide[:1])
+    wide = backend.xp.zeros((513, 2, 1, 16), np.uint32)
+    with pytest.raises(ArgumentValueError, match=r"D in \[1, 512\]"):
+        backend.tensor_rns(wide, wide, LARGE[:1])
+    with pytest.raises(ArgumentValueError, match=r"digits_rns: moduli must be 1 modulo 2 N"):
+        backend.digits_rns(a, LARGE[:2], (101,), 1)

@@ -32,19 +32,31 @@ EXACT = 2**53 - 2**27
 def ntt(x: Array, moduli: Sequence[int]) -> Array:
     """Return the values of polynomials at the odd powers of psi; see `ntt.ntt`."""
     moduli = check_limbs("ntt", x.shape, moduli)
-    result, degree = empty(x.shape, np.uint32), x.shape[-1]
+    result = empty(x.shape, np.uint32)
     for work, words, out in _chunks(x, result):
-        columns, rows = work.columns, work.rows
         for limb, modulus in enumerate(moduli):
-            tables = _tables(modulus, degree)
-            np.copyto(work.cleared(columns), words[:, limb].swapaxes(0, 1))
-            size = work.forward(columns, tables.columns, modulus, 2)
-            work.settle(columns, size, modulus)
-            np.multiply(work.inner(columns).T, tables.twist, out=work.cleared(rows))
-            work.reduce(rows, modulus)
-            work.forward(rows, tables.rows, modulus, 1)
-            np.copyto(out[:, limb].transpose(2, 0, 1), work.finished(rows, modulus))
+            _transform(work, words[:, limb], out[:, limb], modulus)
     return result
+
+
+def ntt_but(x: Array, moduli: Sequence[int], left: Sequence[int]) -> None:
+    """Transform polynomials (polys, limbs, N) in place, but for one of each limb.
+
+    Args:
+        x: coefficients, in C order.
+        moduli: the prime of each limb.
+        left: which polynomial's limb stays as it is, -1 for none.
+    """
+    polys, _, degree = x.shape
+    step, works = max(1, CHUNK // degree), dict[int, _Work]()
+    for limb, (modulus, without) in enumerate(zip(moduli, left, strict=True)):
+        which = [poly for poly in range(polys) if poly != without]
+        for start in range(0, len(which), step):
+            some = which[start : start + step]
+            work = works.get(len(some)) or works.setdefault(len(some), _Work(len(some), degree))
+            words = x[some, limb].reshape(len(some), *sides(degree))
+            _transform(work, words, words, modulus)
+            x[some, limb] = words.reshape(len(some), degree)
 
 
 def intt(x: Array, moduli: Sequence[int]) -> Array:
@@ -66,6 +78,19 @@ def intt(x: Array, moduli: Sequence[int]) -> Array:
             np.multiply(columns, tables.scale, out=columns)
             np.copyto(out[:, limb].swapaxes(0, 1), work.finished(columns, modulus))
     return result
+
+
+def _transform(work: _Work, words: Array, out: Array, modulus: int) -> None:
+    """Write the values of a chunk's polynomials (p, n1, n2) modulo one prime."""
+    columns, rows = work.columns, work.rows
+    tables = _tables(modulus, words.shape[1] * words.shape[2])
+    np.copyto(work.cleared(columns), words.swapaxes(0, 1))
+    size = work.forward(columns, tables.columns, modulus, 2)
+    work.settle(columns, size, modulus)
+    np.multiply(work.inner(columns).T, tables.twist, out=work.cleared(rows))
+    work.reduce(rows, modulus)
+    work.forward(rows, tables.rows, modulus, 1)
+    np.copyto(out.transpose(2, 0, 1), work.finished(rows, modulus))
 
 
 class _Work:

@@ -14,9 +14,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from he_gpu.backend.definition.roots import bit_reversal, check_limbs
+from he_gpu.backend.definition.ntt import intt, ntt
+from he_gpu.backend.definition.roots import bit_reversal, check_limbs, check_moduli
 from he_gpu.backend.definition.words import Array
 from he_gpu.errors import ArgumentValueError
+
+Shape = tuple[int, ...]
 
 MAX_TERMS = 2**10
 """Products of two words below 2^27 whose sum is below 2^64."""
@@ -55,13 +58,18 @@ def sub_scale_rns(a: Array, b: Array, factors: Sequence[int], moduli: Sequence[i
     return _words((np.add(a, q) - b) * f[:, None] % q)
 
 
-def dot_rns(a: Array, b: Array, moduli: Sequence[int]) -> Array:
-    """Return ``out[k, p] = sum over d of a[d, p] b[d, k]``, word by word.
+def dot_rns(
+    a: Array, b: Array, moduli: Sequence[int], base: Array | None = None, factor: int = 1
+) -> Array:
+    """Return ``out[k, p] = sum over d of a[d, p] b[d, k]``, word by word, plus a multiple of base.
 
     Args:
-        a: (D, P, limbs, N) words, 1 <= D <= 1024.
+        a: (D, P, limbs, N) words, 1 <= D <= 1024, or 1023 with a base.
         b: (D, K, limbs, N) words.
         moduli: the prime of each limb.
+        base: (K', P, limbs', N) words, K' <= K and limbs' <= limbs, or None: ``factor base[k, p]``
+            is added to the first limbs of the first results.
+        factor: an integer of any size and sign.
 
     Returns:
         (K, P, limbs, N) words.
@@ -69,11 +77,41 @@ def dot_rns(a: Array, b: Array, moduli: Sequence[int]) -> Array:
     Raises:
         ArgumentValueError: shapes or moduli are none of these.
     """
-    check_dot(a.shape, b.shape)
+    check_dot(a.shape, b.shape, None if base is None else base.shape)
     q = _column("dot_rns", a, a, moduli)
     total = np.zeros((b.shape[1], *a.shape[1:]), np.uint64)
     for left, right in zip(a, b, strict=True):
         total += np.multiply(left, right[:, None], dtype=np.uint64)
+    if base is not None:
+        keys, limbs = len(base), base.shape[-2]
+        factors = residues("dot_rns", [factor] * limbs, moduli[:limbs])
+        total[:keys, :, :limbs] += base * factors[:, None]
+    return _words(total % q)
+
+
+def tensor_rns(a: Array, b: Array, moduli: Sequence[int]) -> Array:
+    """Return the sum of products of pairs: (a0 b0, a0 b1 + a1 b0, a1 b1), word by word.
+
+    These are the coefficients of ``(a0 + a1 Y) (b0 + b1 Y)``.
+
+    Args:
+        a: (D, 2, limbs, N) words, 1 <= D <= 512.
+        b: as many.
+        moduli: the prime of each limb.
+
+    Returns:
+        (3, limbs, N) words.
+
+    Raises:
+        ArgumentValueError: shapes or moduli are none of these.
+    """
+    check_tensor(a.shape, b.shape)
+    q = _column("tensor_rns", a, b, moduli)
+    total = np.zeros((3, *a.shape[2:]), np.uint64)
+    for i in (0, 1):
+        for j in (0, 1):
+            for left, right in zip(a[:, i], b[:, j], strict=True):
+                total[i + j] += np.multiply(left, right, dtype=np.uint64)
     return _words(total % q)
 
 
@@ -118,6 +156,36 @@ def extend_rns(x: Array, moduli: Sequence[int], others: Sequence[int]) -> Array:
     for i in range(len(moduli)):
         total += y[..., i, None, :] * constants.matrix[:, i, None]
     return _words(total % p)
+
+
+def digits_rns(
+    values: Array, moduli: Sequence[int], special: Sequence[int], digit_limbs: int
+) -> Array:
+    """Return the digits of a polynomial, each modulo all primes: what key switching multiplies.
+
+    Digit j is the integer nearest to zero with the residues of limbs j digit_limbs and on, as
+    `extend_rns` finds it; its own limbs are therefore the polynomial's.
+
+    Args:
+        values: (limbs, N) values in the order of `ntt.ntt`.
+        moduli: the prime of each limb.
+        special: further primes, none of the moduli; there may be none.
+        digit_limbs: limbs of a digit, 1 to 255; the last may have fewer.
+
+    Returns:
+        (digits, limbs + special, N) values.
+
+    Raises:
+        ArgumentValueError: shape, moduli or digit_limbs are none of these.
+
+    Error: that of `extend_rns`.
+    """
+    parts, every = digit_parts(values.shape, moduli, special, digit_limbs), (*moduli, *special)
+    coefficients = intt(values, moduli)
+    result = np.empty((len(parts), len(every), values.shape[-1]), np.uint32)
+    for out, part in zip(result, parts, strict=True):
+        out[:] = ntt(extend_rns(coefficients[part], every[part], every), every)
+    return result
 
 
 class Conversion:
@@ -198,14 +266,47 @@ def residues(function: str, integers: Sequence[int], moduli: Sequence[int]) -> A
     return np.array([f % q for f, q in zip(integers, moduli, strict=True)], np.uint64)
 
 
-def check_dot(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+def check_dot(a: Shape, b: Shape, base: Shape | None) -> None:
     """Refuse shapes that `dot_rns` does not take."""
     fits = len(a) == len(b) == 4 and (a[0], *a[2:]) == (b[0], *b[2:])
-    if not fits or not 1 <= a[0] <= MAX_TERMS:
+    most = MAX_TERMS if base is None else MAX_TERMS - 1
+    if not fits or not 1 <= a[0] <= most:
         raise ArgumentValueError(
             f"dot_rns: a and b must have shapes (D, P, limbs, N) and (D, K, limbs, N), D in "
-            f"[1, {MAX_TERMS}], got {a} and {b}"
+            f"[1, {most}], got {a} and {b}"
         )
+    if base is None:
+        return
+    fits = len(base) == 4 and (base[1], base[3]) == (a[1], a[3])
+    if not fits or base[0] > b[1] or not 1 <= base[2] <= a[2]:
+        raise ArgumentValueError(
+            f"dot_rns: base must have shape (K, P, limbs, N) with K up to {b[1]}, P = {a[1]}, "
+            f"limbs in [1, {a[2]}] and N = {a[3]}, got {base}"
+        )
+
+
+def check_tensor(a: Shape, b: Shape) -> None:
+    """Refuse shapes that `tensor_rns` does not take."""
+    if len(a) != 4 or a != b or a[1] != 2 or not 1 <= a[0] <= MAX_TERMS // 2:
+        raise ArgumentValueError(
+            f"tensor_rns: a and b must have one shape (D, 2, limbs, N), D in "
+            f"[1, {MAX_TERMS // 2}], got {a} and {b}"
+        )
+
+
+def digit_parts(
+    shape: Shape, moduli: Sequence[int], special: Sequence[int], digit_limbs: int
+) -> list[slice]:
+    """Return where the limbs of each digit stand, or refuse what `digits_rns` does not take."""
+    check_limbs("digits_rns", shape, moduli)
+    check_moduli("digits_rns", shape[-1], tuple(special))
+    if len(shape) != 2 or not 1 <= digit_limbs <= MAX_LIMBS:
+        raise ArgumentValueError(
+            f"digits_rns: values must have shape (limbs, N) and digit_limbs be in "
+            f"[1, {MAX_LIMBS}], got {shape} and {digit_limbs}"
+        )
+    starts = range(0, len(moduli), digit_limbs)
+    return [slice(at, min(at + digit_limbs, len(moduli))) for at in starts]
 
 
 def check_broadcast(function: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:

@@ -19,7 +19,15 @@ import numpy as np
 
 from he_gpu.backend.definition import rns
 from he_gpu.backend.definition.memory import empty
-from he_gpu.backend.definition.rns import check_broadcast, check_dot, conversion, residues
+from he_gpu.backend.definition.ntt_float import intt, ntt_but
+from he_gpu.backend.definition.rns import (
+    check_broadcast,
+    check_dot,
+    check_tensor,
+    conversion,
+    digit_parts,
+    residues,
+)
 from he_gpu.backend.definition.roots import check_limbs
 from he_gpu.backend.definition.words import Array
 
@@ -27,6 +35,7 @@ CHUNK = 2**16
 """Words of a limb that are taken together, so that they stay in cache."""
 _LOW_BITS = 14
 """Of a constant of an extension below 2^27: 256 products with words are below 2^49."""
+Primes = tuple[int, ...]
 _BELOW = 1 - 2.0**-50
 _FAR_BELOW = 1 - 2.0**-48
 
@@ -78,22 +87,59 @@ def sub_scale_rns(a: Array, b: Array, factors: Sequence[int], moduli: Sequence[i
     return result
 
 
-def dot_rns(a: Array, b: Array, moduli: Sequence[int]) -> Array:
-    """Return ``out[k, p] = sum over d of a[d, p] b[d, k]``, word by word; see `rns.dot_rns`."""
-    check_dot(a.shape, b.shape)
+def dot_rns(
+    a: Array, b: Array, moduli: Sequence[int], base: Array | None = None, factor: int = 1
+) -> Array:
+    """Return ``out[k, p] = sum over d of a[d, p] b[d, k]``, and a base's; see `rns.dot_rns`."""
+    check_dot(a.shape, b.shape, None if base is None else base.shape)
     check_limbs("dot_rns", a.shape, moduli)
     (terms, polys, limbs, degree), keys = a.shape, b.shape[1]
+    extra_keys, extra_limbs = (0, 0) if base is None else (base.shape[0], base.shape[2])
     result = empty((keys, polys, limbs, degree), np.uint32)
-    left = empty((polys, degree), np.uint64)
-    total, product = (empty((polys, degree), np.uint64) for _ in range(2))
+    sums = _Sums((polys, degree))
     for limb, modulus in enumerate(moduli):
         for key in range(keys):
             for term in range(terms):
-                np.copyto(left, a[term, :, limb])
-                np.multiply(left, b[term, key, limb], out=product if term else total)
-                if term:
-                    np.add(total, product, out=total)
-            _rest(total, product, result[key, :, limb], modulus)
+                sums.add(a[term, :, limb], b[term, key, limb])
+            if base is not None and key < extra_keys and limb < extra_limbs:
+                sums.add(base[key, :, limb], np.uint64(factor % modulus))
+            sums.write(result[key, :, limb], modulus)
+    return result
+
+
+def tensor_rns(a: Array, b: Array, moduli: Sequence[int]) -> Array:
+    """Return ``(a0 b0, a0 b1 + a1 b0, a1 b1)``, summed over pairs; see `rns.tensor_rns`."""
+    check_tensor(a.shape, b.shape)
+    check_limbs("tensor_rns", a.shape, moduli)
+    limbs, degree = a.shape[2:]
+    result = empty((3, limbs, degree), np.uint32)
+    sums = _Sums((degree,))
+    for limb, modulus in enumerate(moduli):
+        if len(a) == 1:
+            _product(a[0, :, limb], b[0, :, limb], result[::2, limb], np.uint32(modulus))
+        for total in (1,) if len(a) == 1 else (0, 1, 2):
+            for left, right in zip(a[:, :, limb], b[:, :, limb], strict=True):
+                for i in range(max(0, total - 1), min(total, 1) + 1):
+                    sums.add(left[i], right[total - i])
+            sums.write(result[total, limb], modulus)
+    return result
+
+
+def digits_rns(
+    values: Array, moduli: Sequence[int], special: Sequence[int], digit_limbs: int
+) -> Array:
+    """Return the digits of a polynomial modulo all primes; see `rns.digits_rns`."""
+    parts, every = digit_parts(values.shape, moduli, special, digit_limbs), (*moduli, *special)
+    coefficients = intt(values, moduli)
+    result = empty((len(parts), len(every), values.shape[-1]), np.uint32)
+    for out, part in zip(result, parts, strict=True):
+        others = [limb for limb in range(len(every)) if not part.start <= limb < part.stop]
+        primes = tuple(every[limb] for limb in others)
+        if primes:
+            _extend(coefficients[part], [out[limb] for limb in others], every[part], primes)
+        out[part] = values[part]
+    left = [limb // digit_limbs if limb < len(moduli) else -1 for limb in range(len(every))]
+    ntt_but(result, every, left)
     return result
 
 
@@ -110,34 +156,66 @@ def automorphism_rns(x: Array, index: Array, moduli: Sequence[int]) -> Array:
 def extend_rns(x: Array, moduli: Sequence[int], others: Sequence[int]) -> Array:
     """Return residues modulo other primes; see `rns.extend_rns`."""
     check_limbs("extend_rns", x.shape, moduli)
-    constants = conversion(tuple(moduli), tuple(others))
-    high, low = _halves(tuple(moduli), tuple(others))
-    degree = x.shape[-1]
-    result = empty((*x.shape[:-2], len(others), degree), np.uint32)
+    conversion(tuple(moduli), tuple(others))
+    result = empty((*x.shape[:-2], len(others), x.shape[-1]), np.uint32)
     polys, outs = x.reshape(-1, *x.shape[-2:]), result.reshape(-1, *result.shape[-2:])
-    y = empty((len(moduli) + 1, degree), np.float64)
-    upper, lower, quotient = (empty((len(others), degree), np.float64) for _ in range(3))
-    words = empty((degree,), np.uint32)
     for poly, out in zip(polys, outs, strict=True):
-        sums = np.full(degree, 2**55, np.uint64)
-        for limb, modulus in enumerate(moduli):
-            _product(poly[limb], np.uint32(constants.factors[limb]), words, np.uint32(modulus))
-            np.copyto(y[limb], words)
-            shares = np.multiply(words, constants.inverses[limb], dtype=np.uint64)
-            sums += np.right_shift(shares, np.uint64(8), out=shares)
-        np.copyto(y[-1], sums >> np.uint64(56))
-        np.matmul(high, y, out=upper)
-        np.matmul(low, y, out=lower)
-        for limb, modulus in enumerate(others):
-            u, v, k = upper[limb], lower[limb], quotient[limb]
-            _centre(u, k, modulus)
-            u *= 2.0**_LOW_BITS
-            u += v
-            _centre(u, k, modulus)
-            signed = u.astype(np.int32).view(np.uint32)
-            # A negative word, read without a sign, is above 2^31, and wraps to below q.
-            np.minimum(signed, signed + np.uint32(modulus), out=out[limb])
+        _extend(poly, list(out), tuple(moduli), tuple(others))
     return result
+
+
+def _extend(x: Array, outs: list[Array], moduli: Primes, others: Primes) -> None:
+    """Write a polynomial's residues (N,) modulo each of the others."""
+    constants, (high, low) = conversion(moduli, others), _halves(moduli, others)
+    degree = x.shape[-1]
+    y = empty((len(moduli) + 1, degree), np.float64)
+    upper, lower = (empty((len(others), degree), np.float64) for _ in range(2))
+    words, quotient = empty((degree,), np.uint32), empty((degree,), np.float64)
+    sums = np.full(degree, 2**55, np.uint64)
+    for limb, modulus in enumerate(moduli):
+        _product(x[limb], np.uint32(constants.factors[limb]), words, np.uint32(modulus))
+        np.copyto(y[limb], words)
+        shares = np.multiply(words, constants.inverses[limb], dtype=np.uint64)
+        sums += np.right_shift(shares, np.uint64(8), out=shares)
+    np.copyto(y[-1], sums >> np.uint64(56))
+    np.matmul(high, y, out=upper)
+    np.matmul(low, y, out=lower)
+    for u, v, modulus, out in zip(upper, lower, others, outs, strict=True):
+        _centre(u, quotient, modulus)
+        u *= 2.0**_LOW_BITS
+        u += v
+        _centre(u, quotient, modulus)
+        signed = u.astype(np.int32).view(np.uint32)
+        # A negative word, read without a sign, is above 2^31, and wraps to below q.
+        np.minimum(signed, signed + np.uint32(modulus), out=out)
+
+
+class _Sums:
+    """Sums of products of words, below 2^64, and room for them."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self._left, self._total, self._product = (empty(shape, np.uint64) for _ in range(3))
+        self._empty = True
+
+    def add(self, a: Array, b: Array | np.uint64) -> None:
+        """Add a product of words; the second broadcasts."""
+        np.copyto(self._left, a)
+        np.multiply(self._left, b, out=self._total if self._empty else self._product)
+        if not self._empty:
+            np.add(self._total, self._product, out=self._total)
+        self._empty = False
+
+    def write(self, out: Array, modulus: int) -> None:
+        """Write the sum modulo a prime, from its low bits, and begin anew."""
+        total, real = self._total, self._product.view(np.float64)
+        np.copyto(real, total)
+        real *= _FAR_BELOW / modulus
+        quotient = real.astype(np.int64).view(np.uint64)
+        quotient *= np.uint64(modulus)
+        np.subtract(total, quotient, out=total)
+        np.copyto(out, total, casting="unsafe")
+        np.minimum(out, out - np.uint32(modulus), out=out)
+        self._empty = True
 
 
 def _product(x: Array, y: Array | np.uint32, out: Array, q: np.uint32) -> None:
@@ -152,18 +230,6 @@ def _product(x: Array, y: Array | np.uint32, out: Array, q: np.uint32) -> None:
     np.minimum(out, quotient, out=out)
 
 
-def _rest(total: Array, room: Array, out: Array, modulus: int) -> None:
-    """Write sums below 2^64 modulo a prime, from their low bits; total and room are overwritten."""
-    real = room.view(np.float64)
-    np.copyto(real, total)
-    real *= _FAR_BELOW / modulus
-    quotient = real.astype(np.int64).view(np.uint64)
-    quotient *= np.uint64(modulus)
-    np.subtract(total, quotient, out=total)
-    np.copyto(out, total, casting="unsafe")
-    np.minimum(out, out - np.uint32(modulus), out=out)
-
-
 def _centre(x: Array, quotient: Array, modulus: int) -> None:
     """Subtract the nearest multiple of a prime from integers up to 2^50 in size, in place."""
     np.multiply(x, 1 / modulus, out=quotient)
@@ -173,7 +239,7 @@ def _centre(x: Array, quotient: Array, modulus: int) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _halves(moduli: tuple[int, ...], others: tuple[int, ...]) -> tuple[Array, Array]:
+def _halves(moduli: Primes, others: Primes) -> tuple[Array, Array]:
     """Return the constants of an extension as float64: their high bits, and the low 14."""
     matrix = conversion(moduli, others).matrix
     high, low = matrix >> np.uint64(_LOW_BITS), matrix & np.uint64(2**_LOW_BITS - 1)

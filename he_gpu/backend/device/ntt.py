@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend.definition.four_step import four_step, sides
-from he_gpu.backend.definition.roots import check_limbs
 from he_gpu.backend.definition.words import Array
-from he_gpu.backend.device.operands import contiguous, operand
+from he_gpu.backend.device.polynomials import WORD, polynomials
 from he_gpu.backend.launch import KernelDevice
 
 LANES = 32
@@ -24,41 +23,66 @@ LANES = 32
 ROW_THREADS = 256
 BLOCKS_PER_MULTIPROCESSOR = 8
 """Blocks that keep a device busy; beyond them a block takes more polynomials."""
-_WORD = np.dtype(np.uint32)
+_HALF = np.uint64(2**32)
 
 
 def ntt(device: KernelDevice, x: Array, moduli: Sequence[int]) -> Array:
     """Return the values of polynomials at the odd powers of psi."""
-    return _launch(device, "ntt", x, moduli, ("columns", "rows"))
+    return _transformed(device, "ntt", x, moduli)
 
 
 def intt(device: KernelDevice, x: Array, moduli: Sequence[int]) -> Array:
     """Return the coefficients of polynomials from their values."""
-    return _launch(device, "intt", x, moduli, ("rows", "columns"))
+    return _transformed(device, "intt", x, moduli)
+
+
+def transform_rows(
+    device: KernelDevice, function: str, x: Array, rows: tuple[int, ...], moduli: tuple[int, ...]
+) -> None:
+    """Transform rows of a contiguous array in place.
+
+    Args:
+        device: that has the array.
+        function: "ntt" or "intt".
+        x: (..., N) words, of which a row counts over all leading axes.
+        rows: which; none twice.
+        moduli: the prime of each.
+    """
+    size = np.uint64(x.size)
+    _launch(device, function, (x, size), (x, size), 1, x.shape[-1], moduli, rows)
+
+
+def _transformed(device: KernelDevice, function: str, x: Array, moduli: Sequence[int]) -> Array:
+    words, polys, step = polynomials(device, function, "x", x, moduli)
+    result, (limbs, degree) = device.xp.empty(words.shape, WORD), words.shape[-2:]
+    target, rows = (result, np.uint64(limbs * degree)), tuple(range(limbs))
+    _launch(device, function, (words, step), target, polys, degree, tuple(moduli), rows)
+    return result
 
 
 def _launch(
-    device: KernelDevice, function: str, x: Array, moduli: Sequence[int], passes: tuple[str, str]
-) -> Array:
-    words = operand(device, function, "x", x, _WORD)
-    moduli = check_limbs(function, words.shape, moduli)
-    source, result = contiguous(words), device.xp.empty(words.shape, _WORD)
-    degree = words.shape[-1]
-    polys = words.size // (len(moduli) * degree)
-    if polys == 0:
-        return result
+    device: KernelDevice,
+    function: str,
+    source: tuple[Array, np.uint64],
+    target: tuple[Array, np.uint64],
+    polys: int,
+    degree: int,
+    moduli: tuple[int, ...],
+    rows: tuple[int, ...],
+) -> None:
+    """Launch both passes from an array to another, each with its step between polynomials."""
+    if polys == 0 or not rows:
+        return
     pool = _pool(device, degree)
-    slots = pool.slots(moduli)
-    logs = [np.uint32(side.bit_length() - 1) for side in sides(degree)]
-    for each in passes:
-        (tiles, block), shared_bytes = _block(each, degree), _shared_bytes(each, degree)
-        blocks = tiles * len(moduli)
-        enough = -(-BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors // blocks)
-        grid = (tiles, len(moduli), min(polys, max(1, enough)))
-        arguments = (source, result, pool.tables, slots, np.uint64(polys), *logs)
+    limbs = pool.limbs(moduli, rows)
+    last = np.uint64(polys), *(np.uint32(side.bit_length() - 1) for side in sides(degree))
+    for each in ("columns", "rows") if function == "ntt" else ("rows", "columns"):
+        tiles, block, shared_bytes = _block(each, degree)
+        enough = -(-BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors // (tiles * len(rows)))
+        grid = (tiles, len(rows), min(polys, enough))
+        arguments = (*source, *target, pool.tables, limbs, *last)
         device.launch("ntt", f"{function}_{each}_mod_u32", grid, block, arguments, shared_bytes)
-        source = result
-    return result
+        source = target
 
 
 def _threads(side: int) -> int:
@@ -66,28 +90,19 @@ def _threads(side: int) -> int:
     return 1 << (side.bit_length() - 1) // 2
 
 
-def _rows(degree: int) -> int:
-    """Return how many rows a block takes."""
-    n1, n2 = sides(degree)
-    return min(n1, ROW_THREADS // _threads(n2))
+@lru_cache(maxsize=64)
+def _block(each: str, degree: int) -> tuple[int, tuple[int, int], int]:
+    """Return the tiles of a limb, the block of a pass, and its bytes of shared memory.
 
-
-def _block(each: str, degree: int) -> tuple[int, tuple[int, int]]:
-    """Return the tiles of a limb and the block of a pass."""
+    These hold a block's tables and its words, with the gaps among them.
+    """
     n1, n2 = sides(degree)
     if each == "columns":
         width = min(LANES, n1)
-        return n2 // width, (width, _threads(n1))
-    rows = _rows(degree)
-    return n1 // rows, (_threads(n2), rows)
-
-
-def _shared_bytes(each: str, degree: int) -> int:
-    """Return the bytes of a block's tables and of its words, with the gaps among them."""
-    n1, n2 = sides(degree)
-    if each == "columns":
-        return 2 * 8 * (n1 + n1 // 16) + 4 * n1 * min(LANES, n1)
-    return 8 * (n2 + n2 // 16) + 4 * _rows(degree) * (n2 + _threads(n2))
+        return n2 // width, (width, _threads(n1)), 2 * 8 * (n1 + n1 // 16) + 4 * n1 * width
+    threads = _threads(n2)
+    rows = min(n1, ROW_THREADS // threads)
+    return n1 // rows, (threads, rows), 8 * (n2 + n2 // 16) + 4 * rows * (n2 + threads)
 
 
 class _Pool:
@@ -100,27 +115,28 @@ class _Pool:
     def __init__(self, device: KernelDevice, degree: int):
         self._device, self._degree = device, degree
         self._places: dict[int, int] = {}
-        self._slots: dict[tuple[int, ...], Any] = {}
+        self._limbs: dict[tuple[tuple[int, ...], tuple[int, ...]], Any] = {}
         self._lock = Lock()
         n1, n2 = sides(degree)
-        self.tables: Any = device.xp.empty((0, 2 + 3 * n1 + 2 * n2 + 2 * degree), np.uint64)
+        self.tables: Any = device.xp.empty((0, 2 + 3 * n1 + 2 * n2 + degree), np.uint64)
 
-    def slots(self, moduli: tuple[int, ...]) -> Any:
-        """Return the row of each prime, uint32 on the device."""
-        known = self._slots.get(moduli)
+    def limbs(self, moduli: tuple[int, ...], rows: tuple[int, ...]) -> Any:
+        """Return the row of each prime's tables beside the row that it transforms, uint32."""
+        known = self._limbs.get((moduli, rows))
         if known is not None:
             return known
         with self._lock:
             new = [q for q in dict.fromkeys(moduli) if q not in self._places]
             if new:
                 xp = self._device.xp
-                rows = xp.asarray(np.stack([_row(q, self._degree) for q in new]))
-                self.tables = xp.concatenate((self.tables, rows))
+                tables = xp.asarray(np.stack([_row(q, self._degree) for q in new]))
+                self.tables = xp.concatenate((self.tables, tables))
                 for modulus in new:
                     self._places[modulus] = len(self._places)
-            places = np.array([self._places[q] for q in moduli], _WORD)
-            self._slots[moduli] = self._device.xp.asarray(places)
-        return self._slots[moduli]
+            pairs = [(self._places[q], row) for q, row in zip(moduli, rows, strict=True)]
+            limbs = self._device.xp.asarray(np.array(pairs, WORD))
+            self._limbs[moduli, rows] = limbs
+        return limbs
 
 
 @lru_cache(maxsize=64)
@@ -131,11 +147,10 @@ def _pool(device: KernelDevice, degree: int) -> _Pool:
 def _row(modulus: int, degree: int) -> Array:
     """Return one prime's tables as the kernel reads them."""
     steps = four_step(modulus, degree)
-    order = (
-        *(steps.columns, steps.rows, steps.rows_back, steps.columns_back, steps.scale),
-        *(steps.twist, steps.twist_back),
-    )
-    words = np.concatenate([part.ravel() for part in order])
-    twiddles = words | ((words << np.uint64(32)) // np.uint64(modulus) << np.uint64(32))
-    head = np.array([modulus | 2**32 // modulus << 32, 0], np.uint64)
-    return np.concatenate((head, twiddles))
+    stages = (steps.columns, steps.rows, steps.rows_back, steps.columns_back, steps.scale)
+    words = np.concatenate(stages)
+    twiddles = words | words * _HALF // np.uint64(modulus) * _HALF
+    twists = np.stack((steps.twist, steps.twist_back)) * _HALF % np.uint64(modulus)
+    head = (modulus | 2**32 // modulus << 32, pow(modulus, -1, 2**32) | 2 * modulus << 32)
+    packed = twists.astype(WORD).view(np.uint64)
+    return np.concatenate((np.array(head, np.uint64), twiddles, packed), axis=None)

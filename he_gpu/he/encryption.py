@@ -1,0 +1,83 @@
+"""Encryption: vectors to ciphertexts at the highest level, with the public or the secret key.
+
+Layer: he, above `ciphertext`. What is drawn for one encryption is drawn for no other.
+Source: Cheon, Kim, Kim, Song, ASIACRYPT 2017, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from he_gpu.backend import Array, to_host
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError
+from he_gpu.he import noise
+from he_gpu.he.arithmetic import check_fits
+from he_gpu.he.ciphertext import Ciphertext
+from he_gpu.he.encoding import encode
+from he_gpu.he.keys import EvaluationKeys, SecretKey
+from he_gpu.he.randomness import Randomness, expand
+from he_gpu.he.storage import ENCRYPTION_LABEL
+
+
+def with_public_key(values: Any, keys: EvaluationKeys, randomness: Randomness) -> Ciphertext:
+    """Return an encryption of a vector; see `Ckks.encrypt`."""
+    ladder = keys.ladder
+    numbers, size = _vector(values, ladder.ring_degree // 2, "encrypt")
+    ring, scale = ladder.ring(ladder.depth), ladder.scale(ladder.depth)
+    error = noise.fresh_public(size, scale, ladder.ring_degree, ladder.spare.modulus)
+    check_fits(ladder, ladder.depth, size, error, "encrypt")
+    components = keys.public.encrypt(ladder, encode(numbers, scale, ring), randomness)
+    return _fresh(components, numbers, size, error, keys)
+
+
+def with_secret_key(
+    values: Any, keys: EvaluationKeys, secret: SecretKey, randomness: Randomness
+) -> Ciphertext:
+    """Return an encryption of a vector that is half a seed; see `Ckks.encrypt_with_secret_key`."""
+    ladder, degree = keys.ladder, keys.ladder.ring_degree
+    numbers, size = _vector(values, degree // 2, "encrypt_with_secret_key")
+    ring, scale = ladder.ring(ladder.depth), ladder.scale(ladder.depth)
+    error = noise.fresh_secret(size, scale, degree)
+    check_fits(ladder, ladder.depth, size, error, "encrypt_with_secret_key")
+    seed = randomness.published_seed()
+    uniform = expand(seed, ENCRYPTION_LABEL, (), ring)
+    noisy = ring.add(ladder.small(ring, randomness.error((degree,))), encode(numbers, scale, ring))
+    first = ring.sub(ring.ntt(noisy), ring.mul(uniform, secret.values(len(ring.moduli))))
+    components = ladder.backend.xp.stack((first, uniform))
+    return _fresh(components, numbers, size, error, keys).replace(seed=seed)
+
+
+def _fresh(
+    components: Array, numbers: Array, size: float, error: float, keys: EvaluationKeys
+) -> Ciphertext:
+    n, level, is_real = len(numbers), keys.ladder.depth, not np.iscomplexobj(numbers)
+    return Ciphertext(components, level, n, n, is_real, size, error, keys)
+
+
+def _vector(values: Any, slots: int, function: str) -> tuple[Array, float]:
+    """Return a vector as an array, and the power of two that bounds its size, 1 at least."""
+    try:
+        numbers = np.asarray(to_host(values))
+    except ValueError as error:
+        raise ArgumentValueError(f"Ckks.{function}: values are no vector ({error})") from None
+    if numbers.dtype.kind not in "biufc" or isinstance(values, np.ma.MaskedArray):
+        raise ArgumentTypeError(
+            f"Ckks.{function}: values must be numbers, got {type(values).__name__} (dtype "
+            f"{numbers.dtype})"
+        )
+    if numbers.ndim != 1 or not 1 <= len(numbers) <= slots:
+        raise ArgumentValueError(
+            f"Ckks.{function}: values must be a vector of 1 to {slots} numbers, got shape "
+            f"{numbers.shape}"
+        )
+    with np.errstate(over="ignore"):
+        numbers = numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
+        largest = float(np.abs(numbers).max())  # of int8, say, the least has no absolute value
+    if not np.isfinite(numbers).all():
+        raise ArgumentValueError(f"Ckks.{function}: values must be finite, got NaN or infinity")
+    mantissa, exponent = math.frexp(largest)  # exactly, as a logarithm is not
+    log = max(0, exponent - (mantissa == 0.5))
+    return numbers, 2.0**log if largest <= 2.0**1023 else math.inf
