@@ -202,7 +202,7 @@ def multiply_by_number(rng, circuit, a, b):
 
 
 def scale_down(rng, circuit, a, b):
-    return circuit.pair(a.ciphertext / a.ciphertext.size, a.slots * (1 / a.ciphertext.size))
+    return circuit.pair(a.ciphertext / a.ciphertext.size, a.slots / a.ciphertext.size)
 
 
 def multiply_by_vector(rng, circuit, a, b):
@@ -234,9 +234,9 @@ def inner(rng, circuit, a, b):
 
 
 def divide(rng, circuit, a, b):
-    divisor = 1 + rng.random() if rng.random() < 0.5 else 1 + rng.random(a.n)
-    slots = a.slots * (1 / divisor) if np.ndim(divisor) == 0 else np.zeros_like(a.slots)
-    slots[: a.n] = a.slots[: a.n] * (1 / divisor)
+    divisor, slots = 1 + rng.random(a.n if rng.random() < 0.5 else None), a.slots.copy()
+    slots[: a.n] /= divisor
+    slots[a.n :] = 0 if np.ndim(divisor) else slots[a.n :] / divisor
     return circuit.pair(a.ciphertext / divisor, slots)
 
 

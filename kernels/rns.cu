@@ -54,13 +54,20 @@ struct Pair {
     i64 poly_step, limb_step, column_step;
     u32 log_n;
 
-    __device__ __forceinline__ u32 left(u64 poly, u64 word) const {
-        return a[poly * a_step + word];
-    }
-    __device__ __forceinline__ u32 right(u64 poly, u32 limb, u64 word) const {
-        const u64 column = word & ((1ull << log_n) - 1);
-        return b[static_cast<i64>(poly) * poly_step + limb * limb_step +
-                 static_cast<i64>(column) * column_step];
+    // out = operation(prime, limb, word of a, word of b).
+    template <class Operation>
+    __device__ __forceinline__ void apply(u32* out, const u64* constants, u64 polys, u32 limbs,
+                                          Operation operation) const {
+        const Pair pair = *this;
+        for_each_word(constants, polys, limbs, log_n,
+                      [=](const Prime& prime, u32 limb, u64 poly, u64 word, u64 i) {
+                          const i64 column = static_cast<i64>(word & ((1ull << pair.log_n) - 1));
+                          const u32 left = pair.a[poly * pair.a_step + word];
+                          const u32 right = pair.b[static_cast<i64>(poly) * pair.poly_step +
+                                                   limb * pair.limb_step +
+                                                   column * pair.column_step];
+                          out[i] = operation(prime, limb, left, right);
+                      });
     }
 };
 
@@ -68,30 +75,24 @@ extern "C" __global__ __launch_bounds__(256) void add_rns_mod_u32(
     const u32* a, u64 a_step, const u32* b, i64 poly_step, i64 limb_step, i64 column_step,
     u32* out, const u64* __restrict__ constants, u64 polys, u32 limbs, u32 log_n) {
     const Pair pair = {a, b, a_step, poly_step, limb_step, column_step, log_n};
-    for_each_word(constants, polys, limbs, log_n,
-                  [=](const Prime& prime, u32 limb, u64 poly, u64 word, u64 i) {
-                      out[i] = prime.add(pair.left(poly, word), pair.right(poly, limb, word));
-                  });
+    pair.apply(out, constants, polys, limbs,
+               [](const Prime& prime, u32, u32 left, u32 right) { return prime.add(left, right); });
 }
 
 extern "C" __global__ __launch_bounds__(256) void sub_rns_mod_u32(
     const u32* a, u64 a_step, const u32* b, i64 poly_step, i64 limb_step, i64 column_step,
     u32* out, const u64* __restrict__ constants, u64 polys, u32 limbs, u32 log_n) {
     const Pair pair = {a, b, a_step, poly_step, limb_step, column_step, log_n};
-    for_each_word(constants, polys, limbs, log_n,
-                  [=](const Prime& prime, u32 limb, u64 poly, u64 word, u64 i) {
-                      out[i] = prime.sub(pair.left(poly, word), pair.right(poly, limb, word));
-                  });
+    pair.apply(out, constants, polys, limbs,
+               [](const Prime& prime, u32, u32 left, u32 right) { return prime.sub(left, right); });
 }
 
 extern "C" __global__ __launch_bounds__(256) void mul_rns_mod_u32(
     const u32* a, u64 a_step, const u32* b, i64 poly_step, i64 limb_step, i64 column_step,
     u32* out, const u64* __restrict__ constants, u64 polys, u32 limbs, u32 log_n) {
     const Pair pair = {a, b, a_step, poly_step, limb_step, column_step, log_n};
-    for_each_word(constants, polys, limbs, log_n,
-                  [=](const Prime& prime, u32 limb, u64 poly, u64 word, u64 i) {
-                      out[i] = prime.mul(pair.left(poly, word), pair.right(poly, limb, word));
-                  });
+    pair.apply(out, constants, polys, limbs,
+               [](const Prime& prime, u32, u32 left, u32 right) { return prime.mul(left, right); });
 }
 
 // factors (limbs), twiddles of residue.cuh.
@@ -100,13 +101,12 @@ extern "C" __global__ __launch_bounds__(256) void sub_scale_rns_mod_u32(
     u32* out, const u64* __restrict__ constants, const u64* __restrict__ factors, u64 polys,
     u32 limbs, u32 log_n) {
     const Pair pair = {a, b, a_step, poly_step, limb_step, column_step, log_n};
-    for_each_word(constants, polys, limbs, log_n,
-                  [=](const Prime& prime, u32 limb, u64 poly, u64 word, u64 i) {
-                      const u32 negative = pair.right(poly, limb, word);
-                      const u32 positive = pair.left(poly, word) + prime.q - negative;
-                      const u32 product = multiply_lazy(positive, factors[limb], prime.q);
-                      out[i] = settle_residue(product, prime.q);
-                  });
+    pair.apply(out, constants, polys, limbs,
+               [=](const Prime& prime, u32 limb, u32 left, u32 right) {
+                   const u64 factor = factors[limb];
+                   const u32 product = multiply_lazy(left + prime.q - right, factor, prime.q);
+                   return settle_residue(product, prime.q);
+               });
 }
 
 extern "C" __global__ __launch_bounds__(256) void neg_rns_mod_u32(

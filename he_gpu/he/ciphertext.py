@@ -18,7 +18,7 @@ from he_gpu.backend import Array
 from he_gpu.errors import SecretAccessError
 from he_gpu.he import arithmetic, linear, noise, polynomial, rotation, storage
 from he_gpu.he.container import write
-from he_gpu.he.keys import EvaluationKeys
+from he_gpu.he.evaluation_keys import EvaluationKeys
 
 
 @dataclass(frozen=True, eq=False, repr=False)

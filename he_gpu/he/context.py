@@ -18,7 +18,8 @@ from he_gpu.he import decryption, encryption, storage
 from he_gpu.he.ciphertext import Ciphertext
 from he_gpu.he.container import Source, write
 from he_gpu.he.decryption import Publications
-from he_gpu.he.keys import EvaluationKeys, PublicKey, SecretKey, powers_of_two
+from he_gpu.he.evaluation_keys import EvaluationKeys, powers_of_two
+from he_gpu.he.keys import PublicKey, SecretKey
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.parameters import CkksParams
 from he_gpu.he.randomness import Randomness
@@ -175,6 +176,14 @@ class Ckks:
         Raises:
             PermissionError: as `serialize`.
             OSError: it cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> context = Ckks(CkksParams(depth=0, scale_bits=24), "cpu")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     context.save(f"{folder}/secret.key", secret_key=True)
+            ...     Ckks.load(f"{folder}/secret.key", device="cpu")
+            <Ckks with the secret key, N = 2048, depth 0, cpu>
         """
         write(path, self.serialize(secret_key=secret_key), private=secret_key)
 

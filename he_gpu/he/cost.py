@@ -26,8 +26,8 @@ def computation(chain: Chain) -> int:
     It has a product of ciphertexts and one with numbers at each level; without levels, a rotation
     and a sum with numbers. The unit is N log2(N) of one transform, about 1.3 ns on one core.
 
-    Error: chains of equal scales took times in ratios within 20 % of it, measured from N = 8192 to
-        65536 and from 1 to 18 digits.
+    Error: key switches took times in ratios within 20 % of it on an idle core, and 30 % on one
+        with busy neighbours, measured from N = 8192 to 65536 and from 1 to 18 digits.
     """
     degree, depth = chain.ring_degree, chain.depth
     each = degree * (degree.bit_length() - 1) + CALL

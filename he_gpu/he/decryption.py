@@ -18,7 +18,8 @@ from he_gpu.he import flooding, noise
 from he_gpu.he.arithmetic import check_fits
 from he_gpu.he.ciphertext import Ciphertext
 from he_gpu.he.encoding import decode, limbs_for, reduced
-from he_gpu.he.keys import EvaluationKeys, SecretKey
+from he_gpu.he.evaluation_keys import EvaluationKeys
+from he_gpu.he.keys import SecretKey
 from he_gpu.he.randomness import Randomness
 from he_gpu.ring import RnsRing
 

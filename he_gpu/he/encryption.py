@@ -17,7 +17,8 @@ from he_gpu.he import noise
 from he_gpu.he.arithmetic import check_fits
 from he_gpu.he.ciphertext import Ciphertext
 from he_gpu.he.encoding import encode
-from he_gpu.he.keys import EvaluationKeys, SecretKey
+from he_gpu.he.evaluation_keys import EvaluationKeys
+from he_gpu.he.keys import SecretKey
 from he_gpu.he.randomness import Randomness, expand
 from he_gpu.he.storage import ENCRYPTION_LABEL
 

@@ -10,8 +10,8 @@ Source: Han and Ki, CT-RSA 2020, section 3; Halevi and Shoup, CRYPTO 2018, secti
 from __future__ import annotations
 
 from he_gpu.backend import Array
-from he_gpu.he.keys import SwitchKey
 from he_gpu.he.ladder import Ladder
+from he_gpu.he.switch_keys import SwitchKey
 
 
 def decompose(ladder: Ladder, level: int, values: Array) -> Array:

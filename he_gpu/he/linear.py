@@ -28,7 +28,7 @@ from he_gpu.he.rotation import rotate_many, total
 
 if TYPE_CHECKING:
     from he_gpu.he.ciphertext import Ciphertext
-    from he_gpu.he.keys import EvaluationKeys, GaloisKeys
+    from he_gpu.he.evaluation_keys import EvaluationKeys, GaloisKeys
     from he_gpu.he.ladder import Ladder
     from he_gpu.ring import RnsRing
 

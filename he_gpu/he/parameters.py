@@ -33,8 +33,8 @@ class CkksParams:
 
     Of the ring degrees and numbers of digits of key switching whose modulus the security table
     holds, special primes counted, those are taken with which a computation down all levels is
-    fastest (`cost.computation`). The smallest ring usually is; where it leaves no room for special
-    primes, so that there were many digits, one of twice the degree is.
+    fastest (`cost.computation`). The smallest ring usually is; where it leaves room for so few
+    special primes that there were many digits, one of twice the degree can be.
 
     Args:
         depth: products one after another that a ciphertext can take, plaintext ones included.

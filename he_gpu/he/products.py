@@ -16,7 +16,7 @@ from he_gpu.he import key_switch, noise
 from he_gpu.he.arithmetic import check_fits, check_level, check_same
 from he_gpu.he.ciphertext import Ciphertext
 from he_gpu.he.embedding import rotation_exponent
-from he_gpu.he.keys import EvaluationKeys
+from he_gpu.he.evaluation_keys import EvaluationKeys
 
 
 def dot(

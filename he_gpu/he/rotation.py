@@ -17,7 +17,7 @@ from he_gpu.he.embedding import rotation_exponent
 if TYPE_CHECKING:
     from he_gpu.backend import Array
     from he_gpu.he.ciphertext import Ciphertext
-    from he_gpu.he.keys import GaloisKey
+    from he_gpu.he.switch_keys import GaloisKey
 
 
 def rotate(a: Ciphertext, steps: int) -> Ciphertext:

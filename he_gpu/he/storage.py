@@ -19,19 +19,13 @@ from he_gpu.errors import KeyMismatchError
 from he_gpu.he import noise
 from he_gpu.he.arithmetic import fits
 from he_gpu.he.container import Header, Source, pack, unpack
-from he_gpu.he.keys import (
-    ID_BYTES,
-    EvaluationKeys,
-    GaloisKey,
-    GaloisKeys,
-    PublicKey,
-    RelinKey,
-    SecretKey,
-)
+from he_gpu.he.evaluation_keys import EvaluationKeys, GaloisKeys
+from he_gpu.he.keys import ID_BYTES, PublicKey, SecretKey
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.parameters import CkksParams
 from he_gpu.he.randomness import SEED_BYTES, Randomness, expand
 from he_gpu.he.sampling import ERROR_BOUND
+from he_gpu.he.switch_keys import GaloisKey, RelinKey
 from he_gpu.ring import RnsRing
 
 if TYPE_CHECKING:

@@ -58,7 +58,8 @@ def residual_descent(
 
     Error: bounds grow with the square of n_steps, as errors of e_t do with t.
     Cost: a level for the kernel, one for each step but the first, and one for the weights; of key
-        switches n / 2 (log2(columns) + 4) or so for the kernel, n for each step, and log2(n) + 1.
+        switches (n / 2 + 1) (log2(columns) + 2) + n - 1 for the kernel, n for each step but the
+        first, and log2(n) + 1 for the weights.
     """
     with tqdm(
         total=n_steps, desc="residual recursion", unit="step", disable=None, leave=False
@@ -97,8 +98,8 @@ def gradient_descent(
     Error: weights stand in the slots of every sample, with one error f^T (...) that all have in
         common, and one of each sample's own slots. The first is carried on by I - f^T f, which
         makes nothing longer; the second stays, and adds to the first by f^T f_i each time.
-    Cost: a level for the first step and two for each other; of key switches log2(columns n) + 3
-        for each.
+    Cost: a level for the first step and two for each other; of key switches log2(n) + 1 for the
+        first and log2(columns n) + 3 for each other.
     """
     n_steps = (min(targets.level, features.level) + 1) // 2
     length = sqrt(n) * targets.size

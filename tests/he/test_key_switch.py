@@ -7,9 +7,9 @@ import pytest
 
 from he_gpu.backend import emulator
 from he_gpu.he import key_switch, noise
-from he_gpu.he.keys import SwitchKey
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.randomness import Randomness
+from he_gpu.he.switch_keys import SwitchKey
 from tests.he.contexts import DEGREE, SLOTS, context, parameters, reals
 
 LEVELS = (0, 1, 2, 3)

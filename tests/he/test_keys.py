@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from he_gpu.errors import ArgumentValueError, SecretAccessError
-from he_gpu.he import keys
+from he_gpu.he import keys, switch_keys
 from he_gpu.he.embedding import rotation_exponent
-from he_gpu.he.keys import GaloisKey, GaloisKeys, PublicKey, RelinKey, SecretKey, powers_of_two
+from he_gpu.he.evaluation_keys import GaloisKeys, powers_of_two
+from he_gpu.he.keys import PublicKey, SecretKey
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.randomness import SEED_BYTES, Randomness, expand
 from he_gpu.he.sampling import ERROR_BOUND, ERROR_VARIANCE
+from he_gpu.he.switch_keys import GaloisKey, RelinKey
 from tests.he.contexts import DEGREE, SLOTS, context, parameters
 from tests.uniformity import assert_uniform
 
@@ -123,6 +125,7 @@ def test_every_published_seed_is_fresh(ladder, monkeypatch):
         return real(seed, label, leading, ring)
 
     monkeypatch.setattr(keys, "expand", spy)
+    monkeypatch.setattr(switch_keys, "expand", spy)
     randomness = Randomness(ladder.backend, None, "test")
     secret = SecretKey(ladder, randomness)
     PublicKey.of(ladder, secret, randomness)

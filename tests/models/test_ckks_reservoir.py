@@ -17,7 +17,7 @@ import pytest
 
 from he_gpu import cli
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, HeGpuError, NoSecretKeyError
-from he_gpu.he import Ckks, CkksParams
+from he_gpu.he import Ckks, CkksParams, key_switch
 from he_gpu.he.parameters import INSECURE
 from he_gpu.models import ckks_training
 from he_gpu.models.ckks_descent import gradient_descent, residual_descent, rotations
@@ -156,6 +156,19 @@ def test_the_party_makes_no_key_and_decrypts_nothing():
     party = Ckks.load(context.public([], conjugation=False).serialize(), "cpu")
     with pytest.raises(NoSecretKeyError):
         party.decrypt(party.load_ciphertext(w.serialize()))
+
+
+def test_key_switches_are_as_many_as_documented(monkeypatch):
+    context, calls = holder(5), []
+    F, y = problem(4, 8)
+    _, features, targets = encrypted(context, F, y)
+    multiply = key_switch.multiply
+    monkeypatch.setattr(key_switch, "multiply", lambda *args: calls.append(1) or multiply(*args))
+    residual_descent(features, targets, 4, 8, 3)
+    assert len(calls) == (3 * 5 + 3) + 2 * 4 + 3
+    calls.clear()
+    assert gradient_descent(features, targets, 4, 8)[1] == 3
+    assert len(calls) == 3 + 2 * 8
 
 
 def test_every_key_that_is_sent_is_used(monkeypatch):
