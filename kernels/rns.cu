@@ -129,18 +129,22 @@ extern "C" __global__ __launch_bounds__(256) void automorphism_rns_mod_u32(
                   });
 }
 
-// a (terms, polys, limbs, n), b (terms, keys, limbs, n), out (keys, polys, limbs, n);
-// base (base_keys, polys, base_limbs, n), of which factors (base_limbs) times a word joins the sum.
+// a (terms, polys, limbs, n), b (terms, keys, b_limbs, n), of which the first `head` limbs and the
+// last ones count, out (keys, polys, limbs, n); base (base_keys, polys, base_limbs, n), of which
+// factors (base_limbs) times a word joins the sum.
 extern "C" __global__ __launch_bounds__(256) void dot_rns_mod_u32(
     const u32* __restrict__ a, const u32* __restrict__ b, const u32* __restrict__ base,
     const u32* __restrict__ factors, u32* __restrict__ out, const u64* __restrict__ constants,
-    u32 terms, u64 keys, u64 base_keys, u32 base_limbs, u64 polys, u32 limbs, u32 log_n) {
+    u32 terms, u64 keys, u32 b_limbs, u32 head, u64 base_keys, u32 base_limbs, u64 polys,
+    u32 limbs, u32 log_n) {
     const u64 size = static_cast<u64>(limbs) << log_n;  // words of a polynomial
+    const u64 b_size = static_cast<u64>(b_limbs) << log_n;
     for_each_word(constants, keys * polys, limbs, log_n,
                   [=](const Prime& prime, u32 limb, u64 poly, u64 word, u64 i) {
                       const u64 key = poly / polys;
                       const u32* left = a + (poly - key * polys) * size + word;
-                      const u32* right = b + key * size + word;
+                      const u64 passed_over = limb < head ? 0 : b_size - size;
+                      const u32* right = b + key * b_size + passed_over + word;
                       u64 sum = 0;
                       if (key < base_keys && limb < base_limbs) {
                           const u64 start = poly * base_limbs << log_n;
@@ -149,7 +153,7 @@ extern "C" __global__ __launch_bounds__(256) void dot_rns_mod_u32(
                       for (u32 term = 0; term < terms; term++) {
                           sum += static_cast<u64>(*left) * *right;
                           left += polys * size;
-                          right += keys * size;
+                          right += keys * b_size;
                       }
                       out[i] = prime.reduce(sum);
                   });

@@ -51,7 +51,8 @@ def multiply(
         factor: of the base.
     """
     start = None if base is None else base[:, None]
-    return ladder.extended(level).dot(digits[:, None], key.at(level), start, factor)[:, 0]
+    words, limbs = key.values[: len(digits)], ladder.limbs(level)
+    return ladder.extended(level).dot(digits[:, None], words, start, factor, limbs)[:, 0]
 
 
 def finish(ladder: Ladder, level: int, pair: Array) -> Array:

@@ -59,7 +59,7 @@ class PlainMatrix:
     __array_ufunc__ = None
 
     def __init__(self, values: Any):
-        self.values = _matrix(values).copy()
+        self.values = _matrix(values)
         self.values.flags.writeable = False
         self._encoded: dict[Any, list[Array]] = {}
 
@@ -159,7 +159,7 @@ def _product(a: Ciphertext, values: Array, kept: dict[Any, list[Array]] | None) 
         if keys.galois.has(step):
             keys.galois.of_rotation(step)
 
-    vector = _repeated(a.replace(leftovers=False), layout)  # the diagonals are zero on those
+    vector = _repeated(a, layout)
     offsets = layout.offsets(values)
     if not len(offsets):  # a matrix of zeros
         offsets = np.zeros(1, np.int64)
@@ -370,7 +370,7 @@ def _matrix(values: Any) -> Array:
 
 
 def _numbers(values: Any) -> Array:
-    """Return finite numbers as float64 or complex128."""
+    """Return a copy of finite numbers, float64 or complex128."""
     try:
         numbers = np.asarray(to_host(values))
     except ValueError as error:

@@ -91,15 +91,14 @@ def chebyshev_series(a: Ciphertext, coefficients: Any, interval: tuple[float, fl
                 "polynomial() takes them"
             )
         _check_levels(a, degree, not (factor.is_integer() and padded), "chebyshev")
-        most = max(abs(low), abs(high))
-        a = a.replace(size=min(a.size, most))
         if not padded:
             a = mul(a, np.full(a.n_values, factor))
         elif factor != 1:
             a = mul(a, int(factor) if factor.is_integer() else factor)
         if middle:
             a = add(a, -factor * middle)
-        a = a.replace(size=1.0, error=a.error + 2.0**-51 * factor * most)  # of float64
+        rounding = 2.0**-51 * factor * max(abs(low), abs(high))
+        a = a.replace(size=1.0, error=a.error + rounding)
     return _evaluated(a, series, chebyshev=True, function="chebyshev")
 
 

@@ -28,14 +28,14 @@ class SwitchKey:
         seed: of the uniform half.
 
     Attributes:
-        values: (digits, 2, limbs, N) b and a.
+        values: (digits, 2, limbs, N) b and a. A level has its first digits, of these the level's
+            limbs and the special primes'.
     """
 
     def __init__(self, ladder: Ladder, half: Array, seed: bytes):
-        self._ladder, self.seed = ladder, seed
+        self.seed = seed
         uniform = expand(seed, SWITCH_LABEL, half.shape[:1], ladder.whole)
         self.values = ladder.backend.xp.stack((half, uniform), axis=1)
-        self._last = (ladder.depth, self.values)
 
     @classmethod
     def of(
@@ -63,23 +63,6 @@ class SwitchKey:
     def half(self) -> Array:
         """The half that is no function of the seed, as saved."""
         return self.values[:, 0]
-
-    def at(self, level: int) -> Array:
-        """Return the key's words for a level, (digits, 2, limbs, N).
-
-        Cost: a copy where the level is another than last time; one is kept.
-        """
-        last, values = self._last
-        if last == level:
-            return values
-        ladder = self._ladder
-        values = self.values[: len(ladder.digits(level))]
-        if level < ladder.depth:
-            limbs, special = ladder.limbs(level), ladder.n_special
-            parts = (values[:, :, :limbs], values[:, :, -special:])
-            values = ladder.backend.xp.concatenate(parts, axis=2)
-        self._last = (level, values)
-        return values
 
 
 class RelinKey(SwitchKey):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from he_gpu.backend import Array
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError, HeGpuError
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError, HeGpuError, NoSecretKeyError
 from he_gpu.he import noise
 from he_gpu.he.context import Ckks
 from he_gpu.he.parameters import CkksParams
@@ -179,6 +179,8 @@ def learn_encrypted(
             f"{_FUNCTION}: y must be of shape ({len(F)},), as X has rows, got {y.shape}"
         )
     descent.check_rate(F)
+    if not context.has_secret_key:
+        raise NoSecretKeyError(f"{_FUNCTION}: the context has no secret key, and weights need it")
     layout = Layout.of(F.shape[0], width, context.slots)
     start = time.perf_counter()
     root = np.sqrt(descent.rate)

@@ -109,7 +109,10 @@ def train(task: Task, parts: list[bytes]) -> tuple[Report, list[bytes]]:
 
 def main() -> int:
     """Do the task on the standard input, and return the exit status."""
-    told, parts = receive(sys.stdin.buffer)
+    try:
+        told, parts = receive(sys.stdin.buffer)
+    except EOFError:  # nobody is left to be told
+        return 1
     threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
     try:
         report, weights = train(Task(**told), parts)

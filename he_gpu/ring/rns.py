@@ -129,23 +129,32 @@ class RnsRing:
         column = _column(self.backend, factor % self.modulus, self.moduli)
         return self.backend.mul_rns(a, column, self.moduli)
 
-    def dot(self, a: Array, b: Array, base: Array | None = None, factor: int = 1) -> Array:
+    def dot(
+        self,
+        a: Array,
+        b: Array,
+        base: Array | None = None,
+        factor: int = 1,
+        head: int | None = None,
+    ) -> Array:
         """Return ``out[k, p] = sum over d of a[d, p] b[d, k]`` of values, reduced once.
 
         Args:
             a: (D, P, limbs, N) values, D at most 1024, or 1023 with a base.
-            b: (D, K, limbs, N) values.
+            b: (D, K, limbs, N) values, or more limbs with a head.
             base: (K', P, limbs', N) values, or None: ``factor base[k, p]`` is added to the first
                 limbs' of the first K' results.
             factor: an integer of any size and sign.
+            head: b's first limbs, so many, and its last stand for all of this ring; those between
+                are passed over. None where b has this ring's limbs.
 
         Returns:
             (K, P, limbs, N) values.
         """
-        a, b = self._element(a, "dot", "a"), self._element(b, "dot", "b")
+        a, b = self._element(a, "dot", "a"), self._words(b, "dot", "b")
         if base is not None:
             self._words(base, "dot", "base")
-        return self.backend.dot_rns(a, b, self.moduli, base, factor)
+        return self.backend.dot_rns(a, b, self.moduli, base, factor, head)
 
     def tensor(self, a: Array, b: Array) -> Array:
         """Return ``(a0 b0, a0 b1 + a1 b0, a1 b1)`` of values, summed over pairs and reduced once.

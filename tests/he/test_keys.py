@@ -101,17 +101,6 @@ def test_galois_key(ladder, secret, power):
     assert all(is_error(error) for error in switch_error(ladder, key, s, image))
 
 
-def test_key_of_a_level_is_a_part_of_the_key(ladder, secret):
-    key = RelinKey.of_secret(ladder, secret, Randomness(ladder.backend, 5, "test"))
-    for level in (3, 1, 1, 0, 2):
-        limbs, digits = ladder.limbs(level), len(ladder.digits(level))
-        values = key.at(level)
-        assert values.shape == (digits, 2, len(ladder.extended(level).moduli), DEGREE)
-        np.testing.assert_array_equal(values[:, :, :limbs], key.values[:digits, :, :limbs])
-        special = ladder.n_special
-        np.testing.assert_array_equal(values[:, :, -special:], key.values[:digits, :, -special:])
-
-
 # Published seeds
 
 

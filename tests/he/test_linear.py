@@ -14,11 +14,12 @@ from he_gpu.errors import (
     KeyMismatchError,
     RangeError,
 )
-from he_gpu.he import diagonals, key_switch
+from he_gpu.he import diagonals, key_switch, noise
 from he_gpu.he.context import Ckks
 from he_gpu.he.diagonals import best, layouts
 from he_gpu.he.linear import PlainMatrix, rotations_for
 from he_gpu.he.products import dot
+from he_gpu.ring import RnsRing
 from tests.he.contexts import SLOTS, assert_within, context, parameters, reals
 
 SHAPES = [
@@ -85,6 +86,19 @@ def test_every_layout_gives_the_product(seed):
             assert not result[rows:].any()
 
 
+def test_sums_that_wrap_around_meet_two_rows():
+    """A slot behind the result may have the last term of one row and the first of another."""
+    largest = 0
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        values = np.eye(10)[rng.integers(0, 10, 3)]
+        for layout in layouts(3, 10, 16, padded=False):
+            most = rotated_sum(layout, values, np.ones(10)).max()
+            assert most <= layout.rows_met
+            largest = max(largest, most)
+    assert largest == 2
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_layouts_for_vectors_with_something_behind_them(seed):
     rng = np.random.default_rng(seed)
@@ -105,14 +119,17 @@ def test_rotations_are_about_two_roots(shape):
     assert len(rotations_for(shape, SLOTS)) <= most
 
 
-@pytest.mark.parametrize("shape", [(64, 64), (100, 3), (3, 100), (300, 300)])
+@pytest.mark.parametrize("shape", [(48, 48), (100, 3), (40, 13), (13, 40), (300, 300)])
 @pytest.mark.parametrize("kind", [np.asarray, PlainMatrix])
-def test_plans_count_what_they_take(holder, monkeypatch, kind, shape):
+@pytest.mark.parametrize("public", [False, True])
+def test_plans_count_what_they_take(monkeypatch, kind, shape, public):
     """A key switch for each step and doubling; kept matrices divide no baby step by P."""
-    values, X = matrix(*shape), holder.encrypt(reals(shape[1]))
+    context = Ckks(parameters(1), "cpu", 26)
+    if public:
+        context = context.public(rotations_for(shape, SLOTS), conjugation=False)
+    values, X = matrix(*shape), context.encrypt(reals(shape[1]))
     plan = best(layouts(*shape, SLOTS, padded=True), values, lambda step: (step,))
     doublings, giants = plan.layout.before + plan.layout.after, plan.most - plan.least
-    kind(values) @ X  # makes the keys
     switched, divided = [], []
     multiply, finish = key_switch.multiply, key_switch.finish
     monkeypatch.setattr(
@@ -130,6 +147,28 @@ def test_plans_count_what_they_take(holder, monkeypatch, kind, shape):
     pairs = len(plan.layout.before) + (0 if kind is PlainMatrix else len(plan.own))
     singles = giants + len(plan.layout.after)
     assert 2 * pairs <= sum(divided) / limbs <= 2 * pairs + singles
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (100, 3), (3, 100)])
+def test_every_key_switch_is_in_the_bound(holder, monkeypatch, shape):
+    """With errors of 1e-3 for key switches, before or after the product, and none besides."""
+    values, X = matrix(*shape), holder.encrypt(reals(shape[1]))
+    plan = best(layouts(*shape, SLOTS, padded=True), values, lambda step: (step,))
+    layout, giants = plan.layout, plan.most - plan.least
+    before, after = len(layout.before), len(layout.after)
+    norm = np.abs(values).sum(1).max() * layout.rows_met
+    square = X.scale**2
+    for product, expected in (
+        (False, norm * (2**before - 1 + bool(plan.own)) * 1e-3),
+        (True, (giants * 2**after + 2**after - 1) * 1e-3),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                noise,
+                "key_switching",
+                lambda *a, product=product: 1e-3 * ((a[2] == square) == product),
+            )
+            assert (values @ X).error == pytest.approx(expected, rel=1e-2)
 
 
 # Products
@@ -169,6 +208,7 @@ def test_matrices_of_few_diagonals_take_few_rotations(holder, monkeypatch):
     assert_within(holder, band @ X, band @ x)
     assert_within(holder, np.zeros((40, 40)) @ X, np.zeros(40))
     monkeypatch.setattr(key_switch, "multiply", lambda *_: pytest.fail("rotated"))
+    monkeypatch.setattr(RnsRing, "mod_raise", lambda *_: pytest.fail("times P"))
     diagonal = np.diag(reals(40, 1))
     for kind in (np.asarray, PlainMatrix):
         assert_within(holder, kind(diagonal) @ X, reals(40, 1) * x)
@@ -211,7 +251,9 @@ def test_inner_products(holder):
 
 def test_kept_matrices_give_the_same_words(holder):
     values, x = matrix(12, 20), reals(20)
-    kept, X = PlainMatrix(values), holder.encrypt(x)
+    given = values.copy()
+    kept, X = PlainMatrix(given), holder.encrypt(x)
+    given[:] = np.nan
     expected = (kept @ X).components
     np.testing.assert_array_equal((kept @ X).components, expected)
     assert_within(holder, kept @ X, values @ x)
@@ -279,6 +321,10 @@ def test_missing_keys_are_named():
     ):
         matrix(16, 16) @ X
     assert_within(holder, np.diag(reals(16)) @ X, reals(16) ** 2)
+    with pytest.raises(
+        ArgumentValueError, match=r"rotations=rotations_for\(\(16, 16\), 512, padded=False\)"
+    ):
+        matrix(16, 16) @ X.rotate(1)
 
 
 # Refusals
@@ -326,6 +372,8 @@ def test_results_that_a_level_cannot_hold(holder):
     X = holder.encrypt(reals(4)).at_level(1)
     with pytest.raises(RangeError, match="matmul: level 0 holds values below"):
         np.full((4, 4), holder.params.largest(0) / 4 + 1) @ X
+    with pytest.raises(RangeError, match="matmul: level 0 holds values below"):
+        np.full((4, 4), holder.params.largest(0) / 4 * (1 - 1e-12)) @ X  # with its error
     for values in (np.full((4, 4), 1e308), np.eye(4) * (1e308 + 1e308j)):
         with pytest.raises(RangeError, match="the result may reach"):
             values @ X

@@ -13,7 +13,7 @@ from he_gpu.errors import (
     ExhaustedLevelError,
     RangeError,
 )
-from he_gpu.he import key_switch, series
+from he_gpu.he import key_switch, noise, series
 from he_gpu.he.context import Ckks
 from he_gpu.he.series import best_babies, cuts, depth, divided, halves, trimmed
 from tests.he.contexts import SLOTS, assert_within, context, parameters, reals
@@ -72,6 +72,13 @@ def test_cuts_stay_within_the_levels(degree, is_chebyshev):
     for log in range(1, levels + 1):
         check(whole, levels - 1, 2**log - 1)
     assert 1 <= best_babies(whole, is_chebyshev) < 2**levels
+
+
+def test_an_element_that_is_there_is_not_cut():
+    """The fourth is there two levels down, the fifth is not."""
+    assert cuts((0, 0, 0, 0, 1), 2, 7, False) == ()
+    assert [cut.at for cut in cuts((0, 0, 0, 0, 0, 1), 2, 7, False)] == [4]
+    assert cuts((0, 0, 0, 0, 0, 1), 3, 7, False) == ()
 
 
 def test_halves_take_the_fewest_levels():
@@ -222,6 +229,31 @@ def test_products_are_relinearised_together(holder, monkeypatch, degree, most):
     assert 0 < len(calls) <= most
 
 
+# Bounds
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 4, 6, 8, 16])
+def test_an_argument_s_error_grows_with_the_derivative(holder, degree):
+    """That is k in 1 for x**k and k**2 for T_k, and the bound says little more."""
+    error, c = 1e-5, np.eye(degree + 1)[degree]
+    X = holder.encrypt(np.ones(4)).replace(error=error)
+    assert 0.99 <= X.polynomial(c).error / error / degree <= 1.01
+    assert 0.99 <= X.chebyshev(c).error / error / degree**2 <= 1.5
+
+
+@pytest.mark.parametrize("name", ["key_switching", "rescaling"])
+def test_every_division_is_in_the_bound(holder, monkeypatch, name):
+    """x**4 has the error of a square twice, and another; the coefficient's product is rescaled.
+
+    A key switch divides too.
+    """
+    X, counted = holder.encrypt(np.ones(4)), {"key_switching": 3, "rescaling": 3 + 3 + 1}[name]
+    c = np.eye(5)[4]
+    exact = X.polynomial(c).error
+    monkeypatch.setattr(noise, name, lambda *_: 1e-3)
+    assert X.polynomial(c).error - exact == pytest.approx(counted * 1e-3, rel=1e-2)
+
+
 # Refusals
 
 
@@ -244,11 +276,13 @@ def test_coefficients_that_are_none(holder, name):
 
 def test_too_few_levels(holder, monkeypatch):
     X = holder.encrypt(reals(4)).at_level(2)
+    moved = X.rotate(1)
     monkeypatch.setattr(type(X.keys.ladder), "ring", lambda *_: pytest.fail("computed"))
     for call, message in (
         (lambda: X.polynomial(np.ones(5)), "4 needs an operand at level 3 here, got level 2"),
         (lambda: X.chebyshev(np.ones(5)), "degree 4 needs an operand at level 3"),
         (lambda: X.chebyshev(np.ones(4), (-2, 2)), "degree 3 needs an operand at level 3"),
+        (lambda: moved.chebyshev(np.ones(4)), "degree 3 needs an operand at level 3"),
     ):
         with pytest.raises(ExhaustedLevelError, match=message):
             call()
@@ -277,6 +311,9 @@ def test_values_that_a_level_cannot_hold(holder):
     X = holder.encrypt(30 * reals(4)).at_level(2)
     with pytest.raises(RangeError, match="polynomial: level 0 holds values below"):
         X.polynomial([0, 0, 1])
+    doubtful = holder.encrypt(reals(4)).at_level(1).replace(error=1.0)
+    with pytest.raises(RangeError, match=r"polynomial: level 0 .* result may reach 8"):
+        doubtful.polynomial([0, 400])
 
 
 @pytest.mark.parametrize("basis", BASES)

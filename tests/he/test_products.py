@@ -9,6 +9,7 @@ from he_gpu.errors import (
     ExhaustedLevelError,
     KeyMismatchError,
 )
+from he_gpu.he import noise
 from he_gpu.he.context import Ckks
 from he_gpu.he.products import dot
 from tests.he.contexts import assert_within, context, parameters, reals
@@ -62,7 +63,8 @@ def test_dot_with_sums_over_slots(folds, own_keys):
         expected, after = expected + np.roll(expected, -steps), after + after.rotate(steps)
     assert_within(holder, result, expected)
     assert (result.level, result.size) == (X[0].level - 1, 2 ** (1 + len(folds)))
-    assert result.error < after.error
+    each = noise.product(X[0].size, X[0].error, X[2].size, X[2].error)
+    assert 2 ** (1 + len(folds)) * each < result.error < after.error
     known = dot(X[:2], X[2:], folds, size=100.0)
     assert known.size == min(100, result.size)
     assert np.array_equal(known.components, result.components)

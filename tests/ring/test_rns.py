@@ -139,6 +139,23 @@ def test_dot_from_a_base_on(device, base_keys, base_limbs):
         assert_same(backend.dot_rns(*operands), expected)
 
 
+@pytest.mark.parametrize("head", [0, 2, 3])
+@pytest.mark.parametrize("more", [0, 1, 4])
+def test_dot_with_the_first_and_the_last_limbs(device, head, more):
+    rng, backend = np.random.default_rng(5), get_backend(device)
+    a = limb_words(rng, (2, 1, 3, 16), LARGE[:3])
+    moduli = LARGE[:head] + (LARGE[3],) * more + LARGE[head:3]
+    wide = limb_words(rng, (2, 2, 3 + more, 16), moduli)
+    used = np.concatenate((wide[:, :, :head], wide[:, :, head + more :]), axis=2)
+    base = limb_words(rng, (2, 1, 2, 16), LARGE[:2])
+    expected = np.einsum("dpln,dkln->kpln", a.astype(object), used.astype(object))
+    expected[:, :, :2] += 5 * base.astype(object)
+    expected = np.asarray(expected % np.array(LARGE[:3], object)[:, None], np.uint32)
+    operands = [backend.asarray(words) for words in (a, wide, base)]
+    result = backend.dot_rns(*operands[:2], LARGE[:3], operands[2], 5, head)
+    assert_same(result, expected)
+
+
 @pytest.mark.parametrize("terms", [1, 2, 3, 512])
 def test_tensor_equals_python_integers(device, terms):
     rng, backend = np.random.default_rng(4), get_backend(device)
@@ -385,6 +402,9 @@ def test_refused_operands(device):
         ring.asarray([1.5] * 16)
     with pytest.raises(ArgumentValueError, match="dot_rns: a and b must have shapes"):
         ring.dot(a[None, None], a[None])
+    for head in (None, -1, 4):
+        with pytest.raises(ArgumentValueError, match=rf"with a head in .* and {head}"):
+            ring.dot(a[None, None], xp.stack((a, a)).reshape(1, 1, 6, 16), head=head)
     with pytest.raises(ArgumentTypeError, match=r"dot: base must be a uint32 array.*got float64"):
         ring.dot(a[None, None], a[None, None], xp.zeros((1, 1, 3, 16)))
     for shape in (

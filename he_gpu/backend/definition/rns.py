@@ -59,26 +59,34 @@ def sub_scale_rns(a: Array, b: Array, factors: Sequence[int], moduli: Sequence[i
 
 
 def dot_rns(
-    a: Array, b: Array, moduli: Sequence[int], base: Array | None = None, factor: int = 1
+    a: Array,
+    b: Array,
+    moduli: Sequence[int],
+    base: Array | None = None,
+    factor: int = 1,
+    head: int | None = None,
 ) -> Array:
     """Return ``out[k, p] = sum over d of a[d, p] b[d, k]``, word by word, plus a multiple of base.
 
     Args:
         a: (D, P, limbs, N) words, 1 <= D <= 1024, or 1023 with a base.
-        b: (D, K, limbs, N) words.
+        b: (D, K, limbs, N) words, or more limbs with a head.
         moduli: the prime of each limb.
         base: (K', P, limbs', N) words, K' <= K and limbs' <= limbs, or None: ``factor base[k, p]``
             is added to the first limbs of the first results.
         factor: an integer of any size and sign.
+        head: b's first limbs, so many, and its last stand for all that a has; those between are
+            passed over. None where b has a's limbs.
 
     Returns:
         (K, P, limbs, N) words.
 
     Raises:
-        ArgumentValueError: shapes or moduli are none of these.
+        ArgumentValueError: shapes, moduli or head are none of these.
     """
-    check_dot(a.shape, b.shape, None if base is None else base.shape)
+    head = check_dot(a.shape, b.shape, None if base is None else base.shape, head)
     q = _column("dot_rns", a, a, moduli)
+    b = np.concatenate((b[:, :, :head], b[:, :, b.shape[2] - a.shape[2] + head :]), axis=2)
     total = np.zeros((b.shape[1], *a.shape[1:]), np.uint64)
     for left, right in zip(a, b, strict=True):
         total += np.multiply(left, right[:, None], dtype=np.uint64)
@@ -266,23 +274,27 @@ def residues(function: str, integers: Sequence[int], moduli: Sequence[int]) -> A
     return np.array([f % q for f, q in zip(integers, moduli, strict=True)], np.uint64)
 
 
-def check_dot(a: Shape, b: Shape, base: Shape | None) -> None:
-    """Refuse shapes that `dot_rns` does not take."""
-    fits = len(a) == len(b) == 4 and (a[0], *a[2:]) == (b[0], *b[2:])
+def check_dot(a: Shape, b: Shape, base: Shape | None, head: int | None) -> int:
+    """Return the head, all limbs for None, or refuse shapes that `dot_rns` does not take."""
+    fits = len(a) == len(b) == 4 and (a[0], a[3]) == (b[0], b[3])
+    if fits:
+        fits = a[2] == b[2] if head is None else 0 <= head <= a[2] <= b[2]
     most = MAX_TERMS if base is None else MAX_TERMS - 1
     if not fits or not 1 <= a[0] <= most:
         raise ArgumentValueError(
             f"dot_rns: a and b must have shapes (D, P, limbs, N) and (D, K, limbs, N), D in "
-            f"[1, {most}], got {a} and {b}"
+            f"[1, {most}], or more limbs of b with a head in [0, limbs], got {a}, {b} and {head}"
         )
+    head = a[2] if head is None else head
     if base is None:
-        return
+        return head
     fits = len(base) == 4 and (base[1], base[3]) == (a[1], a[3])
     if not fits or base[0] > b[1] or not 1 <= base[2] <= a[2]:
         raise ArgumentValueError(
             f"dot_rns: base must have shape (K, P, limbs, N) with K up to {b[1]}, P = {a[1]}, "
             f"limbs in [1, {a[2]}] and N = {a[3]}, got {base}"
         )
+    return head
 
 
 def check_tensor(a: Shape, b: Shape) -> None:

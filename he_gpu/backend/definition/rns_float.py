@@ -88,19 +88,25 @@ def sub_scale_rns(a: Array, b: Array, factors: Sequence[int], moduli: Sequence[i
 
 
 def dot_rns(
-    a: Array, b: Array, moduli: Sequence[int], base: Array | None = None, factor: int = 1
+    a: Array,
+    b: Array,
+    moduli: Sequence[int],
+    base: Array | None = None,
+    factor: int = 1,
+    head: int | None = None,
 ) -> Array:
     """Return ``out[k, p] = sum over d of a[d, p] b[d, k]``, and a base's; see `rns.dot_rns`."""
-    check_dot(a.shape, b.shape, None if base is None else base.shape)
+    head = check_dot(a.shape, b.shape, None if base is None else base.shape, head)
     check_limbs("dot_rns", a.shape, moduli)
     (terms, polys, limbs, degree), keys = a.shape, b.shape[1]
     extra_keys, extra_limbs = (0, 0) if base is None else (base.shape[0], base.shape[2])
     result = empty((keys, polys, limbs, degree), np.uint32)
     sums = _Sums((polys, degree))
     for limb, modulus in enumerate(moduli):
+        b_limb = limb if limb < head else limb - limbs  # from the end
         for key in range(keys):
             for term in range(terms):
-                sums.add(a[term, :, limb], b[term, key, limb])
+                sums.add(a[term, :, limb], b[term, key, b_limb])
             if base is not None and key < extra_keys and limb < extra_limbs:
                 sums.add(base[key, :, limb], np.uint64(factor % modulus))
             sums.write(result[key, :, limb], modulus)

@@ -80,13 +80,14 @@ def dot_rns(
     moduli: Sequence[int],
     base: Array | None = None,
     factor: int = 1,
+    head: int | None = None,
 ) -> Array:
     """Return ``out[k, p] = sum over d of a[d, p] b[d, k]``, and a base's multiple."""
     name, factors = "dot_rns", None
     a, b = (contiguous(operand(device, name, side, x, WORD)) for side, x in (("a", a), ("b", b)))
     if base is not None:
         base = contiguous(operand(device, name, "base", base, WORD))
-    check_dot(a.shape, b.shape, None if base is None else base.shape)
+    head = check_dot(a.shape, b.shape, None if base is None else base.shape, head)
     check_limbs(name, a.shape, moduli)
     terms, polys, limbs, degree = a.shape
     keys, base_keys, base_limbs = b.shape[1], 0, 0
@@ -96,7 +97,8 @@ def dot_rns(
     result = device.xp.empty((keys, polys, limbs, degree), WORD)
     arguments = (
         *(a, b, base, factors, result, _constants(device, tuple(moduli)), np.uint32(terms)),
-        *(np.uint64(keys), np.uint64(base_keys), np.uint32(base_limbs), np.uint64(polys)),
+        *(np.uint64(keys), np.uint32(b.shape[2]), np.uint32(head)),
+        *(np.uint64(base_keys), np.uint32(base_limbs), np.uint64(polys)),
     )
     _launch(device, name, arguments, (keys * polys, limbs, degree), counts_polys=False)
     return result
