@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from he_gpu.backend import Array, to_host
+from he_gpu.backend import Array
 from he_gpu.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -27,6 +27,7 @@ from he_gpu.he import noise
 from he_gpu.he.encoding import MOST_BITS, encode, encode_constant
 from he_gpu.he.key_switch import relinearise
 from he_gpu.he.ladder import Ladder
+from he_gpu.he.operands import as_numbers
 
 if TYPE_CHECKING:
     from he_gpu.he.ciphertext import Ciphertext
@@ -274,25 +275,11 @@ def _plain(a: Ciphertext, value: Any, name: str) -> Array:
     integer = as_integer(value)
     if integer is not None:  # NumPy would keep a large one as an object
         value = float(integer) if abs(integer) < 2**1023 else math.inf
-    try:
-        values = np.asarray(to_host(value))
-    except ValueError as error:
-        raise ArgumentValueError(f"Ciphertext.{name}: the operand is no array ({error})") from None
-    if values.dtype.kind not in "biufc" or isinstance(value, np.ma.MaskedArray):
-        raise ArgumentTypeError(
-            f"Ciphertext.{name}: the operand must be a Ciphertext, a number or numbers, got "
-            f"{type(value).__name__} (dtype {values.dtype})"
-        )
+    name = f"Ciphertext.{name}: the operand"
+    values = as_numbers(value, name, "a Ciphertext, a number or numbers")
     if values.shape not in ((), (a.n_values,)):
         raise ArgumentValueError(
-            f"Ciphertext.{name}: the operand must be a number or of shape ({a.n_values},), got "
-            f"{values.shape}"
-        )
-    with np.errstate(over="ignore"):
-        values = values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
-    if not np.isfinite(values).all():
-        raise RangeError(
-            f"Ciphertext.{name}: the operand must be finite as float64, got NaN or infinity"
+            f"{name} must be a number or of shape ({a.n_values},), got {values.shape}"
         )
     return values
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from he_gpu.backend import Array, to_host
+from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, RangeError
 from he_gpu.he.embedding import to_coefficients, to_slots
+from he_gpu.he.operands import as_numbers
 from he_gpu.ring import RnsRing
 
 _CHUNK = 2.0**26
@@ -49,7 +50,7 @@ def encode(values: Any, scale: Fraction | float, ring: RnsRing) -> Array:
         sqrt(N ln(N) / 12) / scale where fractions are as random; and that of the transform, see
         `embedding.to_coefficients`.
     """
-    slots = _padded(_numbers(values, "encode"), ring.ring_degree // 2, "encode")
+    slots = _padded(as_numbers(values, "encode: values"), ring.ring_degree // 2, "encode")
     with np.errstate(over="ignore", invalid="ignore"):
         coefficients = to_coefficients(slots, ring.ring_degree)
     return _residues(coefficients, slots, scale, ring, "encode")
@@ -74,7 +75,7 @@ def encode_coefficients(values: Any, scale: Fraction | float, ring: RnsRing) -> 
 
     Error: half a unit, and 2**-52 of each value.
     """
-    numbers = _numbers(values, "encode_coefficients")
+    numbers = as_numbers(values, "encode_coefficients: values")
     if np.iscomplexobj(numbers):
         raise ArgumentTypeError("encode_coefficients: values must be real, got complex numbers")
     padded = _padded(numbers, ring.ring_degree, "encode_coefficients")
@@ -96,7 +97,7 @@ def encode_constant(value: complex, scale: Fraction | float, ring: RnsRing) -> A
 
     Error: half a unit of the scale in each part of a slot.
     """
-    parts = _numbers(value, "encode_constant")
+    parts = as_numbers(value, "encode_constant: value")
     if parts.ndim:
         raise ArgumentTypeError(f"encode_constant: value must be one number, got {parts.shape}")
     _positive(scale, "encode_constant")
@@ -261,21 +262,6 @@ def _inverse(p: int, q: int) -> int:
     """Return the inverse of p modulo q that is nearest to zero."""
     inverse = pow(p, -1, q)
     return inverse - q if 2 * inverse > q else inverse
-
-
-def _numbers(values: Any, function: str) -> Array:
-    """Return finite numbers as an array of float64 or complex128."""
-    try:
-        numbers = np.asarray(to_host(values))
-    except ValueError as error:
-        raise ArgumentValueError(f"{function}: values are no array ({error})") from None
-    if numbers.dtype.kind not in "biufc":
-        raise ArgumentTypeError(f"{function}: values must be numbers, got dtype {numbers.dtype}")
-    with np.errstate(over="ignore"):  # of longer floats than these
-        numbers = numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
-    if not np.isfinite(numbers).all():
-        raise RangeError(f"{function}: values must be finite, got NaN or infinity")
-    return numbers
 
 
 def _padded(numbers: Array, length: int, function: str) -> Array:

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from he_gpu.backend import Array, to_host
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError
+from he_gpu.backend import Array
+from he_gpu.errors import ArgumentValueError
 from he_gpu.he import noise
 from he_gpu.he.arithmetic import check_fits
 from he_gpu.he.ciphertext import Ciphertext
 from he_gpu.he.encoding import encode
 from he_gpu.he.evaluation_keys import EvaluationKeys
 from he_gpu.he.keys import SecretKey
+from he_gpu.he.operands import as_numbers
 from he_gpu.he.randomness import Randomness, expand
 from he_gpu.he.storage import ENCRYPTION_LABEL
 
@@ -60,25 +61,14 @@ def _fresh(
 
 def _vector(values: Any, slots: int, function: str) -> tuple[Array, float]:
     """Return a vector as an array, and the power of two that bounds its size, 1 at least."""
-    try:
-        numbers = np.asarray(to_host(values))
-    except ValueError as error:
-        raise ArgumentValueError(f"Ckks.{function}: values are no vector ({error})") from None
-    if numbers.dtype.kind not in "biufc" or isinstance(values, np.ma.MaskedArray):
-        raise ArgumentTypeError(
-            f"Ckks.{function}: values must be numbers, got {type(values).__name__} (dtype "
-            f"{numbers.dtype})"
-        )
+    numbers = as_numbers(values, f"Ckks.{function}: values")
     if numbers.ndim != 1 or not 1 <= len(numbers) <= slots:
         raise ArgumentValueError(
             f"Ckks.{function}: values must be a vector of 1 to {slots} numbers, got shape "
             f"{numbers.shape}"
         )
     with np.errstate(over="ignore"):
-        numbers = numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
-        largest = float(np.abs(numbers).max())  # of int8, say, the least has no absolute value
-    if not np.isfinite(numbers).all():
-        raise ArgumentValueError(f"Ckks.{function}: values must be finite, got NaN or infinity")
+        largest = float(np.abs(numbers).max())
     mantissa, exponent = math.frexp(largest)  # exactly, as a logarithm is not
     log = max(0, exponent - (mantissa == 0.5))
     return numbers, 2.0**log if largest <= 2.0**1023 else math.inf

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from he_gpu.backend import Array, to_host
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError, RangeError
+from he_gpu.backend import Array
+from he_gpu.errors import ArgumentValueError
 from he_gpu.he import key_switch, noise
 from he_gpu.he.arithmetic import check_fits, check_level, mul, rescaled
 from he_gpu.he.diagonals import Layout, Plan, best, layouts, rotations_for
 from he_gpu.he.embedding import rotation_exponent
 from he_gpu.he.encoding import encode
+from he_gpu.he.operands import as_numbers
 from he_gpu.he.rotation import rotate_many, total
 
 if TYPE_CHECKING:
@@ -370,20 +371,5 @@ def _matrix(values: Any) -> Array:
 
 
 def _numbers(values: Any) -> Array:
-    """Return a copy of finite numbers, float64 or complex128."""
-    try:
-        numbers = np.asarray(to_host(values))
-    except ValueError as error:
-        raise ArgumentValueError(f"Ciphertext.matmul: the operand is no array ({error})") from None
-    if numbers.dtype.kind not in "biufc" or isinstance(values, np.ma.MaskedArray):
-        raise ArgumentTypeError(
-            "Ciphertext.matmul: the operand must be a Ciphertext, a PlainMatrix or numbers, got "
-            f"{type(values).__name__} (dtype {numbers.dtype})"
-        )
-    with np.errstate(over="ignore"):
-        numbers = numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
-    if not np.isfinite(numbers).all():
-        raise RangeError(
-            "Ciphertext.matmul: the operand must be finite as float64, got NaN or infinity"
-        )
-    return numbers
+    name, expected = "Ciphertext.matmul: the operand", "a Ciphertext, a PlainMatrix or numbers"
+    return as_numbers(values, name, expected)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from he_gpu.backend import Array, to_host
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError, ExhaustedLevelError, RangeError
+from he_gpu.backend import Array
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError, ExhaustedLevelError
 from he_gpu.he import noise
 from he_gpu.he.arithmetic import add, check_fits, mul, rescaled
 from he_gpu.he.chain import FRACTION_BITS
 from he_gpu.he.encoding import constant, encode, encode_constant
 from he_gpu.he.key_switch import relinearise
+from he_gpu.he.operands import as_numbers
 from he_gpu.he.series import Series, best_babies, cuts, depth, halves, trimmed
 
 if TYPE_CHECKING:
@@ -304,29 +305,18 @@ def _check_levels(a: Ciphertext, degree: int, further: bool, function: str) -> N
 
 
 def _coefficients(values: Any, function: str) -> Series:
-    """Return coefficients as Python numbers: floats where all are real."""
-    try:
-        numbers = np.asarray(to_host(values))
-    except ValueError as error:
-        raise ArgumentValueError(
-            f"Ciphertext.{function}: coefficients are no vector ({error})"
-        ) from None
-    # Those of a poly1d begin with the highest power.
-    if numbers.dtype.kind not in "biufc" or isinstance(values, np.ma.MaskedArray | np.poly1d):
-        raise ArgumentTypeError(
-            f"Ciphertext.{function}: coefficients must be numbers, got {type(values).__name__} "
-            f"(dtype {numbers.dtype})"
-        )
+    """Return coefficients as Python numbers: floats where all are real.
+
+    Those of a poly1d begin with the highest power, and are refused.
+    """
+    name = f"Ciphertext.{function}: coefficients"
+    if isinstance(values, np.poly1d):
+        raise ArgumentTypeError(f"{name} must begin with the lowest, got poly1d")
+    numbers = as_numbers(values, name)
     if numbers.ndim != 1 or not 1 <= len(numbers) <= MAX_DEGREE + 1:
         raise ArgumentValueError(
             f"Ciphertext.{function}: coefficients must be a vector of 1 to {MAX_DEGREE + 1} "
             f"numbers, got shape {numbers.shape}"
-        )
-    with np.errstate(over="ignore"):
-        numbers = numbers.astype(np.complex128 if numbers.dtype.kind == "c" else np.float64)
-    if not np.isfinite(numbers).all():
-        raise RangeError(
-            f"Ciphertext.{function}: coefficients must be finite as float64, got NaN or infinity"
         )
     return trimmed(numbers.tolist())
 

@@ -82,7 +82,7 @@ def test_refused_values(holder, way):
     for values in (["a"], [None], [object()]):
         with pytest.raises(ArgumentTypeError, match="must be numbers"):
             call(values)
-    with pytest.raises(ArgumentValueError, match="no vector"):
+    with pytest.raises(ArgumentValueError, match="one shape"):
         call([[1.0], [1.0, 2.0]])
     with pytest.raises(ArgumentTypeError, match="MaskedArray"):
         call(np.ma.masked_array([1.0, 2.0], [True, False]))

@@ -219,9 +219,9 @@ def test_round_trip(n, scale):
         (1.0, ArgumentValueError, r"values must have shape \(\.\.\., n\)"),
         ([1, math.nan], RangeError, "finite"),
         ([1, math.inf], RangeError, "finite"),
-        (["1"], ArgumentTypeError, "must be numbers, got dtype <U1"),
-        ([None], ArgumentTypeError, "must be numbers, got dtype object"),
-        ([[1], [1, 2]], ArgumentValueError, "values are no array"),
+        (["1"], ArgumentTypeError, "must be numbers, got list \\(dtype <U1"),
+        ([None], ArgumentTypeError, "must be numbers, got list \\(dtype object"),
+        ([[1], [1, 2]], ArgumentValueError, "values must be numbers of one shape"),
     ],
 )
 def test_refused_values(values, error, message):
