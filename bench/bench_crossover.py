@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 
 import he_gpu as he
-from bench.crossovers import BUSY, MODULI, THIN, TILED, WALKS, first_win, last_win, rewrite
+from bench.crossovers import (
+    BUSY,
+    MODULI,
+    RESIDUE_RIVALS,
+    RESIDUE_WALKS,
+    THIN,
+    TILED,
+    WALKS,
+    first_win,
+    last_win,
+    rewrite,
+)
 from bench.operands import words
 from bench.recorder import synchronise, write_whole
 from he_gpu.backend.device import crossovers, matmul, splits
@@ -33,9 +44,15 @@ def found(request, backend):
             name: crossovers.Crossover(*(numbers[name, number] for number in WALKS))
             for name in MODULI
         }
+        residue = {
+            name: crossovers.ResidueCrossover(
+                *(numbers["residue", name, number] for number in RESIDUE_WALKS)
+            )
+            for name in RESIDUE_RIVALS
+        }
         path = Path(crossovers.__file__)
         source = path.read_text(encoding="utf-8")
-        write_whole(path, rewrite(source, numbers["thin"], numbers["busy_blocks"], limb))
+        write_whole(path, rewrite(source, numbers["thin"], numbers["busy_blocks"], limb, residue))
 
 
 def race(backend, modulus, shape, kernels, seconds=SECONDS):
@@ -91,6 +108,23 @@ def test_limb(name, number, found, backend, record):
         return {"from": found[name, number], "limb over tiled": ratios_of(WALKS[number], ratios)}
 
     record.check(f"byte limbs for {name}, by {number}", measure, kernel=name)
+
+
+@pytest.mark.parametrize("number", RESIDUE_WALKS)
+@pytest.mark.parametrize("name", RESIDUE_RIVALS)
+def test_residues(name, number, found, backend, record):
+    sizes, shapes = RESIDUE_WALKS[number]
+    modulus, rivals = RESIDUE_RIVALS[name]
+
+    def measure():
+        ratios = walk(backend, modulus, shapes, "matmul_residue", rivals)
+        found["residue", name, number] = first_win(sizes, ratios)
+        return {
+            "from": found["residue", name, number],
+            "residues over others": ratios_of(RESIDUE_WALKS[number], ratios),
+        }
+
+    record.check(f"residues for {name}, by {number}", measure, kernel=name)
 
 
 def test_thin(found, backend, record):

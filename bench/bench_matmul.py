@@ -13,6 +13,9 @@ from bench import float64_pieces, torch_peer
 from bench.operands import MODULI, by_device, operations, product_bytes, words
 from he_gpu.backend import Kept
 from he_gpu.backend.definition.matmul import plan
+from he_gpu.backend.definition.matmul_residue import n_moduli
+from he_gpu.backend.device import matmul as launcher
+from he_gpu.backend.device.crossovers import RESIDUE_CROSSOVERS
 
 HOST_SIZES = (256, 512, 1024, 2048)
 DEVICE_SIZES = (256, 512, 1024, 2048, 4096, 8192)
@@ -24,6 +27,11 @@ PEERS_ON_HOPPER = {"pieces": 4, "integer": 10}
 """Times our product at n = 4096."""
 INT8_PRODUCTS = {"2^64": 36, "2^32": 10, "501337": 9}
 """Products of byte digits that one exact product takes; 2^61 - 1 goes another way."""
+RESIDUE_SIZES = {"cpu": (), "cuda": (512, 1024, 2048, 4096, 8192), "emulator": (40,)}
+RESIDUE_PEERS = {"2^64": ("byte limbs", "matmul_limb"), "2^61 - 1": ("words", "matmul")}
+"""Moduli for which products by residues are measured, and the kernel that they replace."""
+DEMANDED_OF_RESIDUES_ON_HOPPER = {("2^64", 8192): 50}
+"""Exact tera-operations per second."""
 LAYERS = {
     "XOR reservoir": (4, 256, 1),
     "its gradient": (256, 4, 1),
@@ -60,9 +68,12 @@ def union(sizes):
     return sorted(set(sizes[True]) | set(sizes[False]))
 
 
-def roof_products(backend, label):
-    """Float64 products of the CPU's plan, or int8 products of the limb kernel's."""
+def roof_products(backend, label, n=0):
+    """Float64 products of the CPU's plan, or int8 products of a GPU's, of which n of each side."""
     if not backend.is_host:
+        bound = RESIDUE_CROSSOVERS.get({"2^64": "ring_u64", "2^61 - 1": "mod_u64"}.get(label))
+        if bound and n >= max(bound.side, bound.depth) and n * n >= bound.results:
+            return n_moduli(MODULI[label], n)
         return INT8_PRODUCTS.get(label)
     widths, diagonals, _ = plan(MODULI[label])
     return sum(i + j < diagonals for i in range(len(widths)) for j in range(len(widths)))
@@ -113,7 +124,7 @@ def test_square(label, n, device, backend, hopper, record):
         rounds=ROUNDS,
         n_bytes=product_bytes(ring.dtype.itemsize, n, n, n),
         operations=operations(n, n, n),
-        roof_products=roof_products(backend, label),
+        roof_products=roof_products(backend, label, n),
         scales=scales,
         at_most=at_most and {"float64 product": at_most},
         at_least=at_least and {"tera_operations_per_second": at_least},
@@ -193,6 +204,45 @@ def test_kept(label, shape, device, backend, record):
         headline=label == "2^64" and n >= 64,
         family="kept",
         modulus=label,
+    )
+
+
+@pytest.mark.parametrize("n", sorted({n for sizes in RESIDUE_SIZES.values() for n in sizes}))
+@pytest.mark.parametrize("label", RESIDUE_PEERS)
+def test_residues(label, n, device, backend, hopper, record):
+    """Products by residues, with operands cut each time and kept, beside the other kernel's."""
+    if n not in by_device(backend, **RESIDUE_SIZES):
+        pytest.skip(f"n = {n} is not measured on {backend.name}")
+    ring, a, b = ring_operands(label, device, (n, n), (n, n), seed=n)
+    modulus, peer = MODULI[label], RESIDUE_PEERS[label]
+    left, right = Kept(a), Kept(b)
+
+    def by(kernel, x, y):
+        with launcher.forced(kernel):
+            return backend.matmul(x, y, modulus)
+
+    expected = by(peer[1], a, b)
+    for operands in ((a, b), (left, b), (left, right)):
+        assert (by("matmul_residue", *operands) == expected).all()
+    x, y = normal(backend, (n, n)), normal(backend, (n, n), seed=1)
+    at_least = DEMANDED_OF_RESIDUES_ON_HOPPER.get((label, n)) if hopper else None
+    record.compare(
+        f"matmul by residues modulo {label}, n = {n}",
+        lambda: by("matmul_residue", a, b),
+        {
+            "float64 product": lambda: x @ y,
+            peer[0]: lambda: by(peer[1], a, b),
+            "one operand kept": lambda: by("matmul_residue", left, b),
+            "both operands kept": lambda: by("matmul_residue", left, right),
+        },
+        rounds=ROUNDS,
+        n_bytes=product_bytes(ring.dtype.itemsize, n, n, n),
+        operations=operations(n, n, n),
+        roof_products=n_moduli(modulus, n),
+        at_least=at_least and {"tera_operations_per_second": at_least},
+        family="residues",
+        modulus=label,
+        n=n,
     )
 
 

@@ -12,7 +12,7 @@ Y = np.array([0.0, 1.0, 1.0, 0.0])
 RATE = 1e-3
 STEPS = 250
 JOBS = SCHEMES | {"5 parties": {"protocol": "additive", "parties": 5}}
-LARGEST_RATIO = {"2 parties": 30, "replicated": 25}
+LARGEST_RATIO = {"2 parties": 20, "replicated": 25}
 """Times the loop in the clear, on the CPU."""
 SEEDS = {"cpu": 100, "cuda": 10, "emulator": 1}
 """Reservoirs; on a device short steps are all launches."""

@@ -21,7 +21,7 @@ KINDS = {
 }
 """Parts of a step by the module of `he_gpu.nn` that a layer or a gradient is defined in."""
 KERNELS = {
-    "matrix products": ("matmul", "matmul_pair", "conv", "conv_pair"),
+    "matrix products": ("matmul", "matmul_pair", "conv", "conv_pair", "descend"),
     "keystream, dealt and split words": (
         "keystream", "uniform", "split", "split_truncated", "split_bits", "deal_mask",
         "deal_truncation", "choose_truncation",

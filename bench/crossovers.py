@@ -13,6 +13,8 @@ TILED = ("matmul", "matmul_small", "matmul_thin")
 TIE = 1.02
 """Within 2 % nobody wins; the kernel that has the greater sizes keeps them."""
 MODULI = {"ring_u64": 2**64, "ring_u32": 2**32, "mod_u64": 501337}
+RESIDUE_RIVALS = {"ring_u64": (2**64, ("matmul_limb",)), "mod_u64": (2**61 - 1, TILED[:2])}
+"""Moduli in which residues may win, and the kernels that serve where they do not."""
 
 
 class Walk(NamedTuple):
@@ -37,6 +39,15 @@ WALKS = {
     "depth": Walk(DEPTHS, tuple((2048, depth, 2048) for depth in DEPTHS)),
     "results": Walk(
         tuple(side**2 for side in SQUARES), tuple((side, 1024, side) for side in SQUARES)
+    ),
+}
+RESIDUE_SIDES = (64, 128, 256, 512, 1024, 2048)
+RESIDUE_WALKS = {
+    "side": Walk(RESIDUE_SIDES, tuple((side, 2048, 2**23 // side) for side in RESIDUE_SIDES)),
+    "depth": Walk(RESIDUE_SIDES, tuple((2896, depth, 2896) for depth in RESIDUE_SIDES)),
+    "results": Walk(
+        tuple(side**2 for side in (*SQUARES[4:], 1536, 2048)),
+        tuple((side, 2048, side) for side in (*SQUARES[4:], 1536, 2048)),
     ),
 }
 THIN = Walk(COLUMNS, tuple((4096, 1024, columns) for columns in COLUMNS))
@@ -74,7 +85,7 @@ def last_win(sizes, ratios):
     return found
 
 
-def rewrite(source, thin, busy_blocks, limb):
+def rewrite(source, thin, busy_blocks, limb, residue):
     """Return the text of the dispatcher's table with other numbers.
 
     Args:
@@ -82,6 +93,7 @@ def rewrite(source, thin, busy_blocks, limb):
         thin: columns.
         busy_blocks: tiles.
         limb: a Crossover for each kernel.
+        residue: a ResidueCrossover for each ring.
 
     Raises:
         ValueError: a number of the table that the text does not hold once.
@@ -90,8 +102,9 @@ def rewrite(source, thin, busy_blocks, limb):
         r"^THIN = \d+$": f"THIN = {thin}",
         r"^BUSY_BLOCKS = \d+$": f"BUSY_BLOCKS = {busy_blocks}",
     }
-    for name, crossover in limb.items():
-        pattern = rf'^    "{name}": Crossover\(side=[^,]+, depth=[^,]+, results=[^,)]+\),$'
+    for name, crossover in (*limb.items(), *residue.items()):
+        kind = type(crossover).__name__
+        pattern = rf'^    "{name}": {kind}\(side=[^,]+, depth=[^,]+, results=[^,)]+\),$'
         numbers[pattern] = f'    "{name}": {literal(crossover)},'
     for pattern, line in numbers.items():
         source, count = re.subn(pattern, line, source, flags=re.MULTILINE)
@@ -106,8 +119,8 @@ def rewrite(source, thin, busy_blocks, limb):
 
 
 def literal(crossover):
-    """A Crossover as the table has it, its results as a power of two where they are one."""
+    """A crossover as the table has it, its results as a power of two where they are one."""
     side, depth, results = crossover
     exponent = int(np.log2(results))
     text = f"2**{exponent}" if 2**exponent == results else str(results)
-    return f"Crossover(side={side}, depth={depth}, results={text})"
+    return f"{type(crossover).__name__}(side={side}, depth={depth}, results={text})"

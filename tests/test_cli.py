@@ -385,7 +385,7 @@ def test_bench_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
         (
             ["abacus"],
             "suite must be one of bits, ckks, ckks_circuits, ckks_linear, comparison, conv, "
-            "crossover, crypten, elementwise, functions, leaves, matmul, ",
+            "crossover, crypten, descent, elementwise, functions, leaves, matmul, ",
         ),
         (["--device", "abacus"], "got 'abacus'"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available: "),

@@ -15,7 +15,7 @@ from he_gpu.backend import cpu, get_backend
 from he_gpu.backend.definition.prg import WORDS_PER_BLOCK, n_keystream_words
 from he_gpu.backend.definition.steps import words_per_row
 from he_gpu.channel import LocalChannel
-from he_gpu.mpc import Additive
+from he_gpu.mpc import Additive, Scheme
 from he_gpu.ring import KeyRing
 from he_gpu.ring.fixedpoint import decode
 from tests.uniformity import LIMIT, assert_uniform, two_sample_score
@@ -26,8 +26,13 @@ POLYNOMIAL = he.approximate(np.tanh, (-3, 3.5), degree=8)  # has products, sums 
 
 @pytest.fixture
 def exchanged(monkeypatch):
-    """What passes between the parties: one list of opened arrays for each exchange."""
+    """What passes between the parties: one list of opened arrays for each exchange.
+
+    Steps of a descent are taken one by one: together they open the same words within one operation,
+    which `tests/models/test_descent.py` holds to be the same bit for bit.
+    """
     record = []
+    monkeypatch.setattr(Additive, "descend", Scheme.descend)
     real = LocalChannel.exchange
 
     def exchange(self, partials, modulus):

@@ -6,6 +6,7 @@ Layer: the lowest but for ``kernels/``; CuPy is imported here and nowhere else. 
 
 from he_gpu.backend.convolution import Convolution
 from he_gpu.backend.definition.conv import convolve_reals
+from he_gpu.backend.definition.descent import Products, descent_fits
 from he_gpu.backend.definition.sharing import Stream
 from he_gpu.backend.definition.steps import words_per_row
 from he_gpu.backend.definition.words import Array, word_dtype
@@ -17,8 +18,10 @@ __all__ = [
     "Backend",
     "Convolution",
     "Kept",
+    "Products",
     "Stream",
     "convolve_reals",
+    "descent_fits",
     "get_backend",
     "to_host",
     "unavailable_reason",

@@ -17,6 +17,7 @@ from he_gpu.backend import cpu, cuda, emulator
 from he_gpu.backend.definition import (
     bits,
     conv,
+    descent,
     elementwise,
     leaves,
     matmul,
@@ -34,6 +35,7 @@ from he_gpu.backend.definition import (
 from he_gpu.backend.definition.words import Array
 from he_gpu.backend.device import bits as device_bits
 from he_gpu.backend.device import conv as device_conv
+from he_gpu.backend.device import descent as device_descent
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import leaves as device_leaves
 from he_gpu.backend.device import matmul as device_matmul
@@ -54,7 +56,6 @@ class Backend:
         name: the device's name.
         xp: the array module, numpy or cupy.
         is_host: whether its arrays are NumPy arrays.
-        takes_strides: whether operations read strided operands without copying them first.
     """
 
     add: Callable[..., Array]
@@ -92,6 +93,7 @@ class Backend:
     bit_shares: Callable[..., Array]
     bit_times_word: Callable[..., Array]
     step_shares: Callable[..., Array]
+    descend: Callable[..., Array]
     cross_multiply: Callable[..., Array]
     deal_truncation: Callable[..., Array]
     deal_mask: Callable[..., None]
@@ -113,7 +115,6 @@ class Backend:
         self.name = name
         self.xp = xp
         self.is_host = xp is np
-        self.takes_strides = name == "cpu"
         for operation, function in operations.items():
             setattr(self, operation, function)
 
@@ -175,6 +176,7 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
         ),
         leaves: ("less_pairs", "borrows", "carry_leaves", "equal_leaves", "choose_nodes"),
         steps: ("step_shares",),
+        descent: ("descend",),
         replicated: ("cross_multiply", "deal_truncation", "deal_mask", "choose_truncation"),
         ntt: ("ntt", "intt"),
         rns: _RESIDUES,
@@ -184,6 +186,7 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
 _LAUNCHERS = (
     device_bits,
     device_conv,
+    device_descent,
     device_elementwise,
     device_leaves,
     device_matmul,

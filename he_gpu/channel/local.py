@@ -51,13 +51,17 @@ class LocalChannel:
 
         Cost: 1 round; each party sends its words to the n - 1 others.
         """
-        self.rounds += 1
         n_bytes = 0
         for partial in partials:
             n_bytes += partial.nbytes * (self.n_parties - 1)
+        self.count(1, n_bytes)
+        return partials
+
+    def count(self, rounds: int, n_bytes: int) -> None:
+        """Count exchanges in which each party sent n_bytes in all."""
+        self.rounds += rounds
         for party in self.parties:
             self.sent[party] += n_bytes
-        return partials
 
     def transfer(self, messages: Sequence[Message]) -> list[Any]:
         """Send messages from party to party, all in one round.

@@ -8,13 +8,13 @@ Sources: Beaver, CRYPTO 1991; Dalskov, Escudero, Keller, PoPETs 2020 (truncation
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
 from he_gpu.backend import Array, Backend, Kept, word_dtype
 from he_gpu.mpc.operation import multiply, product_shape
-from he_gpu.mpc.pool import Pool
+from he_gpu.mpc.pool import Pool, Wanted
 from he_gpu.mpc.scheme import Operation
 from he_gpu.ring import KeyRing
 
@@ -116,8 +116,9 @@ class Dealer:
         def make(n: int) -> tuple[Array, ...]:
             return self._truncatable(self._backend.xp.zeros((n, *shape), self._dtype), drop)
 
-        items: tuple[Array, Array, Array] = self._take(
-            ("truncation", shape, drop), make, lambda: 3 * math.prod(shape)
+        self._own.check_process()
+        items: tuple[Array, Array, Array] = self._pool.take(
+            ("truncation", shape, drop), make, lambda: self._bytes(3 * math.prod(shape))
         )
         self.bytes_sent += 3 * items[0][0].nbytes
         return items
@@ -138,24 +139,32 @@ class Dealer:
                 whose correlation has no b.
             drop: bits that the truncation of the product drops, 0 for none.
         """
-
-        def make(n: int) -> tuple[Any, ...]:
-            a, a_total = self._operand(left, n)
-            b, b_total = ([None] * n, a_total) if right is None else self._operand(right, n)
-            c_total = multiply(self._backend, operation, a_total, b_total, self._modulus)
-            if isinstance(left, DealerMask) and not isinstance(right, tuple):
-                c_total = self._backend.xp.broadcast_to(c_total, (n, *c_total.shape))
-            if drop:
-                return a, b, *self._truncatable(c_total, drop)
-            return a, b, self._by_call(self._split(c_total)), [None] * n, [None] * n
-
-        key = (operation, _name(left), _name(right), drop)
+        self._own.check_process()  # a forked child must not take what its parent takes too
         named = isinstance(left, DealerMask) or isinstance(right, DealerMask)
-        items = self._take(
-            key, make, lambda: _product_words(operation, left, right, drop > 0), named
-        )
+        items = self._pool.take(*self._wanted(operation, left, right, drop), named)
         self.bytes_sent += (3 if drop else 1) * items[2][0].nbytes
         return Correlation(*items)
+
+    def products_ahead(
+        self, products: Sequence[tuple[DealerMask, tuple[int, ...], int]], n_steps: int
+    ) -> tuple[int, list[Correlation]]:
+        """Return what the matrix products of this step and some after it take, made in one go.
+
+        Args:
+            products: of each the mask that its left operand keeps, the shape of its right one and
+                the bits to drop, which are some; a step asks `product` for them in this order, and
+                for nothing else.
+            n_steps: the most steps.
+
+        Returns:
+            How many steps, perhaps 0; and of each product the correlations, steps first.
+        """
+        self._own.check_process()
+        wanted = [self._wanted("matmul", *product) for product in products]
+        n, items = self._pool.take_ahead(wanted, n_steps)
+        correlations = [Correlation(*fields) for fields in items]
+        self.bytes_sent += sum(3 * each.c[:, 0].nbytes for each in correlations)
+        return n, correlations
 
     def sum_of_products(
         self, pairs: Sequence[tuple[DealerMask, DealerMask]], drop: int
@@ -173,18 +182,33 @@ class Dealer:
         self.bytes_sent += 3 * c[0].nbytes
         return c, low, top
 
-    def _take(
+    def _wanted(
         self,
-        kind: Any,
-        make: Callable[[int], tuple[Any, ...]],
-        n_words: Callable[[], int],
-        named: bool = False,
-    ) -> Any:
-        """Return the next correlation of a kind; n_words is how many of it a party holds."""
-        self._own.check_process()  # a forked child must not take what its parent takes too
-        return self._pool.take(
-            kind, make, lambda: n_words() * self._n_parties * self._dtype.itemsize, named
-        )
+        operation: Operation,
+        left: DealerMask | tuple[int, ...],
+        right: DealerMask | tuple[int, ...] | None,
+        drop: int,
+    ) -> Wanted:
+        """Return what the pool must know of the correlations of a product; see `product`."""
+
+        def make(n: int) -> tuple[Any, ...]:
+            a, a_total = self._operand(left, n)
+            b, b_total = ([None] * n, a_total) if right is None else self._operand(right, n)
+            c_total = multiply(self._backend, operation, a_total, b_total, self._modulus)
+            if isinstance(left, DealerMask) and not isinstance(right, tuple):
+                c_total = self._backend.xp.broadcast_to(c_total, (n, *c_total.shape))
+            if drop:
+                return a, b, *self._truncatable(c_total, drop)
+            return a, b, self._by_call(self._split(c_total)), [None] * n, [None] * n
+
+        def n_bytes() -> int:
+            return self._bytes(_product_words(operation, left, right, drop > 0))
+
+        return (operation, _name(left), _name(right), drop), make, n_bytes
+
+    def _bytes(self, n_words: int) -> int:
+        """Return the bytes of so many words of every party."""
+        return n_words * self._n_parties * self._dtype.itemsize
 
     def _operand(self, mask: DealerMask | tuple[int, ...], n: int) -> tuple[Any, Kept]:
         if isinstance(mask, DealerMask):
@@ -227,10 +251,13 @@ class Dealer:
         return stack
 
     def _by_call(self, stack: Array) -> Array:
-        """Return (n, hosted parties, *shape): one stack for each call."""
-        xp = self._backend.xp
-        stacks = xp.moveaxis(stack[self._rows], 0, 1)
-        return stacks if self._backend.takes_strides else xp.ascontiguousarray(stacks)
+        """Return (n, hosted parties, *shape): one contiguous stack for each call."""
+        stacks = self._backend.xp.moveaxis(stack[self._rows], 0, 1)
+        if stacks.flags.c_contiguous:
+            return stacks
+        result = self._backend.empty(stacks.shape, stacks.dtype)
+        result[...] = stacks
+        return result
 
 
 def _name(mask: DealerMask | tuple[int, ...] | None) -> Any:

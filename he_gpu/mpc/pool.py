@@ -5,11 +5,43 @@ Layer: mpc. Knows neither parties nor protocols.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-BULK_BYTES = 2**20
+BULK_BYTES = 2**22
 """Words made ahead in one go fill about this much memory."""
+Wanted = tuple[Hashable, Callable[[int], tuple[Any, ...]], Callable[[], int]]
+"""A kind, what makes items of it, and what tells the bytes of one."""
+
+
+class _Items:
+    """Some items of a kind, of which the first ones are gone.
+
+    Args:
+        fields: each with the items along its first axis.
+        n: how many items there are.
+
+    Attributes:
+        left: how many are not yet taken.
+    """
+
+    __slots__ = ("_each", "_fields", "left")
+
+    def __init__(self, fields: tuple[Any, ...], n: int):
+        self._fields, self.left = fields, n
+        self._each = zip(*fields, strict=True)
+
+    def next(self) -> Any:
+        """Take one: its fields."""
+        self.left -= 1
+        return next(self._each)
+
+    def many(self, n: int) -> Any:
+        """Take n at once: each field with the items along its first axis."""
+        rest = [field[len(field) - self.left :] for field in self._fields]
+        self.left -= n
+        self._each = zip(*(field[n:] for field in rest), strict=True)
+        return [field[:n] for field in rest]
 
 
 class Pool:
@@ -22,7 +54,9 @@ class Pool:
 
     def __init__(self) -> None:
         self._repeats = 1
-        self._items: dict[Hashable, Iterator[Any]] = {}
+        self._ahead = 0
+        """Coming steps whose items are taken already."""
+        self._items: dict[Hashable, _Items] = {}
         self._asked: set[Hashable] = set()
         self._named: set[Hashable] = set()
         """Kinds that name a mask and that this step has asked for."""
@@ -35,10 +69,14 @@ class Pool:
         0 ends the last step and drops the rest.
         """
         self._repeats = max(1, n_repeats)
+        if self._ahead and n_repeats:  # the steps taken together count as one
+            self._ahead -= 1
+            return
         for kind in self._named_before - self._named:
             self._items.pop(kind, None)
         self._named_before, self._named = self._named, set()
         if n_repeats == 0:
+            self._ahead = 0
             self._items.clear()
             self._asked.clear()
             self._named_before.clear()
@@ -46,7 +84,7 @@ class Pool:
     def ready(self, kind: Hashable) -> Any:
         """Return the fields of the next item of a kind, or None where none is left."""
         items = self._items.get(kind)
-        return None if items is None else next(items, None)
+        return items.next() if items is not None and items.left else None
 
     def take(
         self,
@@ -70,7 +108,38 @@ class Pool:
         if fields is not None:
             return fields
         if self._repeats == 1 or not again:
-            return tuple(field[0] for field in make(1))
+            return [field[0] for field in make(1)]
+        return self._filled(kind, make, n_bytes).next()
+
+    def take_ahead(self, wanted: Sequence[Wanted], n_steps: int) -> tuple[int, list[Any]]:
+        """Take what this step and some after it ask for, as far as it is made in one go.
+
+        Args:
+            wanted: all that a step asks for, in its order, as `take` takes it; each kind names a
+                mask.
+            n_steps: the most steps.
+
+        Returns:
+            How many steps, 0 where some kind is new; and the fields of each kind, their items
+            along the first axis.
+        """
+        found = []
+        for kind, make, n_bytes in wanted:
+            items = self._items.get(kind)
+            if items is None or not items.left:
+                if self._repeats == 1 or kind not in self._named_before:
+                    return 0, []
+                items = self._filled(kind, make, n_bytes)
+            found.append(items)
+        n = min(n_steps, self._repeats, *(items.left for items in found))
+        self._named.update(kind for kind, _, _ in wanted)
+        self._ahead = n - 1
+        return n, [items.many(n) for items in found]
+
+    def _filled(
+        self, kind: Hashable, make: Callable[[int], tuple[Any, ...]], n_bytes: Callable[[], int]
+    ) -> _Items:
+        """Make the items of a kind for the steps that are left, or as many as fit."""
         n = min(self._repeats, max(1, BULK_BYTES // max(1, n_bytes())))
-        self._items[kind] = zip(*make(n), strict=True)
-        return next(self._items[kind])
+        self._items[kind] = items = _Items(make(n), n)
+        return items

@@ -136,6 +136,28 @@ class Scheme(ABC):
     def mask(self, x: Array) -> Masked | Array:
         """Return x in a form that later products reuse without opening it again."""
 
+    def descend(
+        self,
+        w: Array,
+        y: Array,
+        forward: tuple[Masked, int],
+        backward: tuple[Masked, int],
+        n_steps: int,
+    ) -> tuple[Array, int]:
+        """Take some steps ``w - G (F w - y)`` of a descent at once, where the scheme can.
+
+        Args:
+            w: stack of the weights, rows by (width, targets).
+            y: stack of the targets, rows by (n, targets).
+            forward: F, (n, width), masked, and how many bits its product's truncation drops.
+            backward: G, (width, n), likewise.
+            n_steps: the most steps, all of them announced by `expect`.
+
+        Returns:
+            The weights, and after how many steps; 0 asks for the first by single operations.
+        """
+        return w, 0
+
     def shares(self, stack: Array) -> Array:
         """Return what each party holds of a stack, (parties, *shape), with its words in between."""
         return stack

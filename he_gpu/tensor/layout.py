@@ -7,12 +7,13 @@ secret.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from math import prod
 from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from he_gpu.backend import Array
+from he_gpu.backend import Array, to_host
 from he_gpu.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -135,16 +136,21 @@ class Layout:
         if any(isinstance(part, Layout) for part in parts):
             raise SecretAccessError("indexing: a secret index is not supported; reveal() it first")
         basic, ndim = all(_is_basic(part) for part in parts), self.ndim
-        xp = self.session.backend.xp
+        backend, xp = self.session.backend, self.session.backend.xp
 
         def change(words: Array) -> Array:
-            if basic or len(parts) == 1 or words.ndim == ndim:
-                behind_others = (*(slice(None),) * (words.ndim - ndim), *parts)
+            lead = words.ndim - ndim
+            places, shape = parts, self.shape
+            if not basic and not backend.is_host:
+                places, shape = _device_places(parts, shape)
+                words = words.reshape(*words.shape[:lead], *shape)
+            if basic or len(places) == 1 or not lead:
+                behind_others = (*(slice(None),) * lead, *places)
                 picked = words[behind_others]
                 # NumPy lays what an index array picks out across the axes before it.
                 return picked if basic else xp.ascontiguousarray(picked)
             # Share by share, because one index array of several may move the axes they replace.
-            return xp.stack([share[key] for share in words])
+            return xp.stack([share[places] for share in words])
 
         try:
             # Whoever indexes by arrays seldom does so twice; comparing them would cost more.
@@ -245,6 +251,8 @@ def check_axes(axes: Any, ndim: int, function: str) -> tuple[int, ...]:
 
 def check_integer(value: Any, what: str) -> None:
     """Refuse what is no integer, naming what it was meant for."""
+    if type(value) is int:  # most of them
+        return
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ArgumentTypeError(f"{what} must be an integer, got {type(value).__name__}")
 
@@ -254,6 +262,32 @@ def _is_basic(part: Any) -> bool:
     if isinstance(part, bool):  # NumPy takes it for a mask
         return False
     return part is None or part is Ellipsis or isinstance(part, int | np.integer | slice)
+
+
+def _device_places(
+    parts: tuple[Any, ...], shape: tuple[int, ...]
+) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Return an index by arrays that CuPy reads as NumPy does, and the shape to take first.
+
+    CuPy goes around where a place is out of range, and takes a mask only alone: with masks, places
+    are those of the elements one after another.
+
+    Raises:
+        IndexError: what NumPy refuses.
+    """
+    found = []
+    for part in parts:
+        if _is_basic(part):
+            found.append(int(part) if isinstance(part, np.integer) else part)
+            continue
+        places = np.asarray(to_host(part))
+        found.append(places if places.size or not isinstance(part, list) else places.astype(int))
+    parts = tuple(found)
+    if any(isinstance(part, np.ndarray) and part.dtype == np.bool_ for part in parts):
+        count = prod(shape)
+        return (np.arange(count).reshape(shape)[parts],), (count,)
+    _ = np.broadcast_to(np.False_, shape)[parts]
+    return parts, shape
 
 
 def _named(part: Any) -> Hashable:

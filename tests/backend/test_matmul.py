@@ -254,7 +254,7 @@ def test_totals_over_the_parties(kernel_device, kernel, modulus):
             with nullcontext() if kernel == "chosen" else launcher.forced(kernel):
                 result = launcher.matmul_pair(kernel_device, *on_device, modulus, **options)
             assert_same(result, expected)
-            if xp is np and len(batch) < 3:
+            if xp is np and len(batch) < 3 and kernel != "matmul_residue":  # that takes several
                 assert emulator.launches.total() == before + 1
     out = xp.empty_like(result)
     assert launcher.matmul_pair(kernel_device, *on_device, modulus, **options, out=out) is out

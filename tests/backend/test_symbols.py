@@ -17,6 +17,7 @@ from he_gpu.backend import Convolution, Kept, emulator, loader
 from he_gpu.backend.definition import (
     bits,
     conv,
+    descent,
     elementwise,
     leaves,
     matmul,
@@ -31,6 +32,7 @@ from he_gpu.backend.definition import (
 from he_gpu.backend.definition.words import RING_32, RING_64
 from he_gpu.backend.device import bits as device_bits
 from he_gpu.backend.device import conv as device_conv
+from he_gpu.backend.device import descent as device_descent
 from he_gpu.backend.device import elementwise as device_elementwise
 from he_gpu.backend.device import leaves as device_leaves
 from he_gpu.backend.device import matmul as device_matmul
@@ -191,6 +193,22 @@ def matmul_limb_calls(device, rng, modulus):
                 assert_same(result, matmul.matmul_pair(*pair, q, add=add, total=total))
 
 
+def matmul_residue_calls(device, rng, modulus):
+    with device_matmul.forced("matmul_residue"):
+        # More than one tile both ways; the pipeline is filled, and runs over.
+        for m, k, n in ((257, 70, 129), (3, 400, 5)):
+            a, b = some_words(rng, (m, k), modulus), some_words(rng, (k, n), modulus)
+            result = device_matmul.matmul(device, a, b, modulus)
+            assert_same(result, matmul.matmul(a, b, modulus))
+        a, b = some_words(rng, (2, 9, 20), modulus), some_words(rng, (2, 9, 12), modulus)
+        pair = (a.swapaxes(1, 2), b, a[0, :5].T, b[:1, :5])
+        add = some_words(rng, 12, modulus)
+        kept = (Kept(pair[0]), pair[1], Kept(pair[2]), pair[3])
+        for operands, total in ((pair, False), (kept, True)):
+            result = device_matmul.matmul_pair(device, *operands, modulus, add=add, total=total)
+            assert_same(result, matmul.matmul_pair(*pair, modulus, add=add, total=total))
+
+
 def ntt_calls(device, rng, modulus):
     if modulus != RING_64:  # limbs have primes of their own
         return
@@ -308,14 +326,31 @@ def steps_calls(device, rng, modulus):
         assert_same(result, steps.step_shares(*arguments))
 
 
+def descent_calls(device, rng, modulus):
+    if modulus != RING_64:
+        return
+    # More weights than threads and more residuals than warps, and less of both.
+    for rows, width, targets in ((5, 150, 3), (1, 3, 1)):
+        w, y = (some_words(rng, (3, m, targets), modulus) for m in (width, rows))
+        halves = []
+        for m, k in ((rows, width), (width, rows)):
+            shapes = (m, k), (3, m, k), (2, 3, k, targets), *((2, 3, m, targets),) * 3
+            words = (some_words(rng, shape, modulus) for shape in shapes)
+            halves.append(descent.Products(*words, 24))
+        result = device_descent.descend(device, w, y, *halves)
+        assert_same(result, descent.descend(w, y, *halves))
+
+
 CALLS = {
     "bits": bits_calls,
     "leaves": leaves_calls,
     "elementwise": elementwise_calls,
     "conv": conv_calls,
     "conv_limb": conv_limb_calls,
+    "descent": descent_calls,
     "matmul": matmul_calls,
     "matmul_limb": matmul_limb_calls,
+    "matmul_residue": matmul_residue_calls,
     "ntt": ntt_calls,
     "prg": prg_calls,
     "protocol": protocol_calls,

@@ -12,6 +12,7 @@ import pytest
 import he_gpu as he
 from he_gpu.backend import emulator
 from he_gpu.channel import LocalChannel
+from he_gpu.mpc import Additive, Scheme
 from tests.conftest import require_device
 from tests.models.descent import (
     gradient_descent,
@@ -252,6 +253,7 @@ def test_kernel_devices_train_bit_for_bit_as_the_cpu(parties, width, secret, oth
         called = {name.rpartition("_")[0] for name in emulator.launches - calls}
         assert any(name.startswith("matmul") for name in called), called
         assert any(name.startswith("truncate_finish") for name in called), called
+        assert "descend_ring" in called, called
     after = emulator.launches.copy()
     expected_shares, expected_losses, expected_cost = train("cpu", parties, width, secret)
     assert emulator.launches == after
@@ -305,6 +307,7 @@ def test_what_is_opened(monkeypatch):
         return result
 
     monkeypatch.setattr(LocalChannel, "exchange", record)
+    monkeypatch.setattr(Additive, "descend", Scheme.descend)  # one by one, each opening for itself
 
     def fit(log_every):
         opened.clear()
@@ -339,6 +342,7 @@ def test_opened_words_of_a_training_are_uniform(monkeypatch):
         return result
 
     monkeypatch.setattr(LocalChannel, "exchange", record)
+    monkeypatch.setattr(Additive, "descend", Scheme.descend)
     with he.Session(device="cpu", seed=3):
         he.ReservoirRegressor(n_steps=60, log_every=0).fit(X, Y)
     words = np.concatenate(opened)

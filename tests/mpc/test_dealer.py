@@ -315,7 +315,8 @@ def test_the_dealer_sees_shapes_and_keys_only(monkeypatch):
         monkeypatch.setattr(Dealer, name, method)
 
     public = [name for name, _ in inspect.getmembers(Dealer, inspect.isfunction) if name[0] != "_"]
-    assert sorted(public) == ["expect", "mask", "product", "sum_of_products", "truncation"]
+    names = "expect mask product products_ahead sum_of_products truncation"
+    assert sorted(public) == names.split()
     for name in public:
         spy(name)
     x = np.random.default_rng(1).uniform(0, 1, (5, 2))
@@ -330,14 +331,15 @@ def test_the_dealer_sees_shapes_and_keys_only(monkeypatch):
         return all(isinstance(mask, DealerMask) for mask in pair)
 
     for name, args in allowed:
-        if name == "sum_of_products":  # of the first argument, the pairs
-            args = *(mask for pair in args[0] for mask in pair), *args[1:]
+        if name in ("sum_of_products", "products_ahead"):  # of the first argument, the tuples
+            args = *(part for each in args[0] for part in each), *args[1:]
         for value in args:
             fits = is_shape(value) or isinstance(value, DealerMask) or type(value) is int
             fits = fits or value is None  # a square's second operand
             fits = fits or (name == "sum_of_products" and all(map(are_masks, value)))
             assert fits or value in ("mul", "matmul"), f"{name} was given {value!r}"
-    assert {name for name, _ in allowed} >= {"mask", "truncation", "product", "expect"}
+    called = {name for name, _ in allowed}
+    assert called >= {"mask", "truncation", "product", "products_ahead", "expect"}
 
 
 def test_correlations_do_not_depend_on_the_data():

@@ -8,6 +8,7 @@ from he_gpu.backend import get_backend
 from he_gpu.channel import LocalChannel
 from he_gpu.errors import ForkedProcessError
 from he_gpu.mpc import Additive, Replicated
+from he_gpu.mpc.pool import BULK_BYTES, Pool
 from he_gpu.mpc.sums import Operand, SumOfProducts
 from he_gpu.ring import KeyRing
 from tests.ring.test_prg import error_of, ignore_threads, in_fork, needs_fork
@@ -68,3 +69,52 @@ def test_masks_made_ahead_are_not_reused_in_a_child(protocol, step):
         if index == 1:
             result = in_fork(error_of(lambda: STEPS[step](scheme, x)))
             assert result == ForkedProcessError.__name__.encode()
+
+
+def wanted(kind, made):
+    """A kind of numbered items of one field, and how many of it were made each time."""
+
+    def make(n):
+        first = sum(made)
+        made.append(n)
+        return (np.arange(first, first + n),)
+
+    return kind, make, lambda: BULK_BYTES // 5
+
+
+@pytest.mark.parametrize("log_every", [0, 4])
+def test_items_taken_ahead_are_those_of_the_steps_one_by_one(log_every):
+    """Steps that are taken together ask for nothing of their own, and lose nothing."""
+    runs = []
+    for together in (False, True):
+        pool, made, found, ahead = Pool(), {"a": [], "b": []}, [], 0
+        for step in range(12):
+            pool.expect(12 - step)
+            if step < ahead:
+                continue
+            kinds = [wanted(kind, each) for kind, each in made.items()]
+            alone = not together or (log_every and step % log_every == 0)
+            n, fields = (0, []) if alone else pool.take_ahead(kinds, 3)
+            ahead = step + n
+            taken = [field[0] for field in fields]
+            if not n:
+                taken = [pool.take(*each, named=True) for each in kinds]
+            found += zip(*(np.ravel(field) for field in taken), strict=True)
+        pool.expect(0)
+        runs.append((found, made))
+        assert not pool._items
+    assert runs[0] == runs[1]
+    assert runs[0] == ([(i, i) for i in range(12)], {"a": [1, 5, 5, 1], "b": [1, 5, 5, 1]})
+
+
+def test_nothing_is_taken_ahead_of_a_new_kind_or_in_the_last_step():
+    pool, made = Pool(), []
+    for step in range(3):
+        pool.expect(3 - step)
+        assert pool.take_ahead([wanted("a", made), wanted("b", [])], 2) == (0, [])
+        pool.take(*wanted("a", made), named=True)
+    pool.expect(1)
+    assert pool.take_ahead([wanted("b", [])], 2) == (0, [])
+    pool.expect(0)
+    assert pool.take_ahead([wanted("a", made)], 2) == (0, [])
+    assert made == [1, 2]

@@ -95,7 +95,7 @@ def _sum_of_products(
     total: bool,
 ) -> Array:
     """Return the sum of the pairs' products and ``add``; with total over the first batch axis."""
-    batch, m, n, direct = _sizes(tuple([(a.shape, b.shape) for a, b in pairs]), modulus)
+    batch, m, n, direct = _sizes(modulus, *[x.shape for pair in pairs for x in pair])
     if direct:
         return _direct(pairs, modulus, add, out, total)
     if out is None:
@@ -120,16 +120,18 @@ def _sum_of_products(
 
 
 @lru_cache(maxsize=1024)
-def _sizes(
-    shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...], modulus: int
-) -> tuple[tuple[int, ...], int, int, bool]:
+def _sizes(modulus: int, *shapes: tuple[int, ...]) -> tuple[tuple[int, ...], int, int, bool]:
     """Return the batch axes, m and n of a sum of products, and whether integers serve it best.
 
     NumPy's integer products serve where they are exact and quicker than cutting digits.
+
+    Args:
+        modulus: of the ring.
+        shapes: of the operands, left and right in turn.
     """
-    m, n = shapes[0][0][-2], shapes[0][1][-1]
-    batch = np.broadcast_shapes(*(shape[:-2] for pair in shapes for shape in pair))
-    depths = [a[-1] for a, _ in shapes]
+    m, n = shapes[0][-2], shapes[1][-1]
+    batch = np.broadcast_shapes(*(shape[:-2] for shape in shapes))
+    depths = [left[-1] for left in shapes[::2]]
     quick = all(m * k * n <= DIRECT_PRODUCTS or min(m, k, n) <= DIRECT_SIDE for k in depths)
     exact = wraps(modulus) or max(depths) * (modulus - 1) ** 2 < RING_64
     return batch, m, n, quick and exact

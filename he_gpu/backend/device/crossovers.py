@@ -47,3 +47,36 @@ LIMB_CROSSOVERS: dict[str, Crossover] = {
     "ring_u32": Crossover(side=32, depth=64, results=2**18),
     "mod_u64": Crossover(side=16, depth=32, results=2**14),
 }
+
+
+class ResidueCrossover(NamedTuple):
+    """From where on the product by residues is taken; every bound must be reached.
+
+    Attributes:
+        side: the smaller of m and n.
+        depth: the inner dimension, over all parties.
+        results: batches * m * n.
+    """
+
+    side: int
+    depth: int
+    results: int
+
+
+RESIDUE_BYTES = 2**34
+"""Residues of operands and products may take so much memory, some 16,384 x 16,384 words modulo
+2^64; beyond it kernels serve that need none."""
+
+# Seconds of one product of words, in the model of an H200: 1.2e15 byte operations a second by
+# mma.sync, 3.8e12 bytes a second, 1e-5 s for the launches. s residues cost
+#   2 s / 1.2e15 + 26 (1 / m + 1 / n) / 3.8e12 + 44 / (k 3.8e12)
+# for the products, the cut (8 bytes read and s written a word) and the join (s written and read
+# and 8 written a result).
+#   2^64: limbs cost 72 / 1.2e15 = 6.0e-14. Residues cost 3.0e-14 + 1.3e-14 + 1.1e-14 at
+#         m = n = k = 1024: the launches pay from 1.6e9 products on.
+#   q:    words cost 4.7e-13, some 14 instructions a product. Residues cost 5.6e-14 in tiles that
+#         are half empty + 1.0e-13 + 0.9e-13 at m = n = k = 128: the launches pay from 4.5e7 on.
+RESIDUE_CROSSOVERS: dict[str, ResidueCrossover] = {
+    "ring_u64": ResidueCrossover(side=1024, depth=1024, results=2**21),
+    "mod_u64": ResidueCrossover(side=128, depth=128, results=2**19),
+}

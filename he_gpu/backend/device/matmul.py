@@ -2,7 +2,8 @@
 
 Layer: backend. Same names and results as in `he_gpu.backend.definition.matmul`. Operands may be
 transposed, sliced or broadcast: the kernels take steps, so nothing is copied. Operands that are
-`Kept` are read as planes, cut once, where the limb kernel serves the product.
+`Kept` are read as planes, cut once, where the limb kernel serves the product. Large products go to
+`matmul_residue`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from he_gpu.backend.definition.words import Array, word_dtype
+from he_gpu.backend.definition.words import RING_64, Array, word_dtype
+from he_gpu.backend.device import matmul_residue as residue
 from he_gpu.backend.device.crossovers import BUSY_BLOCKS, LIMB_CROSSOVERS, THIN
 from he_gpu.backend.device.domain import domain, reciprocal_arguments
 from he_gpu.backend.device.matmul_kept import kept_side, turned, with_planes
@@ -46,7 +48,7 @@ from he_gpu.errors import ArgumentValueError
 THREADS = 256
 RESIDENT = 4
 """Blocks of small tiles of words that share a multiprocessor and hide each other's waits."""
-KERNELS = ("matmul", "matmul_small", "matmul_thin", "matmul_limb")
+KERNELS = ("matmul", "matmul_small", "matmul_thin", "matmul_limb", "matmul_residue")
 
 _forced: ContextVar[str | None] = ContextVar("forced matrix product", default=None)
 
@@ -149,9 +151,9 @@ def matmul_pair(
     out: Array | None = None,
     total: bool = False,
 ) -> Array:
-    """Return ``(a @ b + a2 @ b2 + add) mod modulus`` in one launch.
+    """Return ``(a @ b + a2 @ b2 + add) mod modulus`` in one launch, or by residues in several.
 
-    Planes of kept operands are used where a and a2 are `Kept`, or b and b2.
+    Planes of kept operands are used where a and a2 are `Kept`, or b and b2; residues of each.
 
     Args:
         device: where the arrays lie.
@@ -213,6 +215,13 @@ def _sum(
     parties = batch[0] if total else 1
     depths = [array.shape[-1] for array in arrays[::2]]
     sizes = (prod(batch) // parties, parties, m, n, depths[0], sum(depths[1:]))
+    if _residues_serve(device, sizes, modulus, b_bits):
+        mixed = [
+            x if isinstance(x, Kept) else array
+            for x, array in zip(operands.values(), arrays, strict=True)
+        ]
+        residue.matmul_residue(device, mixed, modulus, _apart(device, add, result), result, total)
+        return result
     side = kept_side(tuple(operands.values()))
     if side is not None and (b_bits or 0 in depths or not _planes_serve(device, sizes, modulus)):
         side = None
@@ -325,7 +334,7 @@ def _transposed(problem: Problem) -> Problem:
 def _choose(device: KernelDevice, problem: Problem, modulus: int) -> tuple[Problem, Choice]:
     """Return the kernel for a problem, and the problem as that kernel takes it.
 
-    With `_limbs_serve`, the one place that knows which kernels there are.
+    With `_limbs_serve` and `_residues_serve`, the one place that knows which kernels there are.
     """
     kernel = _forced.get()
     limbs = limb_kernel(modulus, problem.b_bits, problem.kept)
@@ -372,6 +381,17 @@ def _limbs_serve(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bo
         and max(batches, m, n) <= LARGEST_SIDE
         and parties * (k + k2) <= LARGEST_DEPTH
     )
+
+
+def _residues_serve(
+    device: KernelDevice, sizes: Sequence[int], modulus: int, b_bits: int | None
+) -> bool:
+    """Tell whether the kernels of residues are forced, or past their crossover and limits."""
+    kernel = _forced.get()
+    if kernel is not None:
+        return kernel == "matmul_residue"
+    few_limbs = b_bits or (modulus != RING_64 and limb_kernel(modulus))
+    return not few_limbs and residue.serves(device, sizes, modulus)
 
 
 def _limb_parts(device: KernelDevice, limbs: LimbKernel, sizes: Sequence[int], modulus: int) -> int:

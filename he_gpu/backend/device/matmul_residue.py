@@ -1,0 +1,309 @@
+"""Launchers of ``kernels/matmul_residue.cu``: matrix products by residues modulo small numbers.
+
+Layer: backend, under the launcher of the matrix product, which checks operands and may force a
+kernel. Same names and results as in `he_gpu.backend.definition.matmul_residue`, but that planes
+have their depth last, filled up with zeros. Operands that are `Kept` are cut once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from he_gpu.backend.definition.matmul_residue import (
+    LARGEST_DEPTH,
+    MOST_MODULI,
+    modulus_table,
+    n_moduli,
+    weights,
+)
+from he_gpu.backend.definition.words import Array, word_dtype, wraps
+from he_gpu.backend.device.crossovers import RESIDUE_BYTES, RESIDUE_CROSSOVERS
+from he_gpu.backend.device.domain import domain, reciprocal_arguments
+from he_gpu.backend.device.operands import fold, operand, steps
+from he_gpu.backend.kept import Kept
+from he_gpu.backend.launch import MAX_GRID, KernelDevice, grid_1d
+from he_gpu.errors import ArgumentValueError
+
+FAMILY = "matmul_residue"
+CAPABILITY = (8, 0)
+"""The first architecture with `mma` on bytes and asynchronous copies."""
+LARGEST_SIDE = 2**31 - 1
+THREADS = 256
+ROWS, COLUMNS = 256, 128
+STEP, STAGES = 64, 4
+SHARED_BYTES = STAGES * (ROWS + COLUMNS) * STEP
+CHUNK = 16
+"""Words that a thread cuts, and to a multiple of which products' rows are filled up."""
+QUAD = 4
+MOST_PARTIES = LARGEST_DEPTH // STEP
+"""With more of them one step of each would be too deep."""
+
+
+class Piece(NamedTuple):
+    """What one launch sums: bytes of depth of the two products, each from its start to its end."""
+
+    first: slice
+    second: slice
+
+    def n_steps(self) -> tuple[int, int]:
+        """How many steps of the kernel each takes, for each party."""
+        first, second = (-(-(part.stop - part.start) // STEP) for part in self)
+        return first, second
+
+
+def pieces(parties: int, k: int, k2: int) -> Iterator[Piece]:
+    """Return the launches that sum k and k2 products of every party, `LARGEST_DEPTH` at most each.
+
+    Args:
+        parties: at most `MOST_PARTIES`, if there is more than one piece.
+        k: inner dimension of the first product.
+        k2: of the second, or 0.
+    """
+    none = slice(0, 0)
+    if parties * (k + k2) <= LARGEST_DEPTH:
+        yield Piece(slice(0, k), slice(0, k2))
+        return
+    if parties > MOST_PARTIES:
+        raise ArgumentValueError(
+            f"matmul_residue: parties must be at most {MOST_PARTIES}, got {parties}"
+        )
+    most = LARGEST_DEPTH // parties // STEP * STEP
+    for start in range(0, k, most):
+        yield Piece(slice(start, min(start + most, k)), none)
+    for start in range(0, k2, most):
+        yield Piece(none, slice(start, min(start + most, k2)))
+
+
+def serves(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bool:
+    """Tell whether products of these sizes are past the crossover, and within memory.
+
+    Args:
+        device: that runs them.
+        sizes: batches, parties, m, n, k, k2.
+        modulus: of a ring in which residues may win.
+    """
+    batches, parties, m, n, k, k2 = sizes
+    bound, depth = RESIDUE_CROSSOVERS.get(domain(modulus)), parties * (k + k2)
+    n_bytes = MOST_MODULI * batches * ((m + n) * depth + m * n)
+    return (
+        bound is not None
+        and device.compute_capability >= CAPABILITY
+        and min(m, n) >= bound.side
+        and depth >= bound.depth
+        and batches * m * n >= bound.results
+        and max(m, n) <= LARGEST_SIDE
+        and parties <= MOST_PARTIES
+        and n_bytes <= RESIDUE_BYTES
+    )
+
+
+def cut_residues(device: KernelDevice, words: Array, modulus: int, count: int) -> Array:
+    """Cut words into balanced residues modulo small numbers, in planes.
+
+    Args:
+        device: where the words lie.
+        words: (..., lines, depth) with any steps. Batches along a step of 0 are cut once.
+        modulus: 2^64, 2^32 or 2 <= q <= 2^63.
+        count: of small moduli.
+
+    Returns:
+        (count, ..., lines, padded depth) int8: the depth is filled up with zeros to a multiple of
+        64, and the size of a batch axis along which words repeat is 1.
+    """
+    words = operand(device, "cut_residues", "words", words, word_dtype(modulus))
+    batch_steps = steps(words)[:-2]
+    words = words[tuple(slice(None) if step else slice(1) for step in batch_steps)]
+    *batch, lines, depth = words.shape
+    padded = -(-depth // STEP) * STEP
+    planes = device.xp.empty((count, *batch, lines, padded), np.int8)
+    if planes.size:
+        flat = words.reshape(-1, lines, depth)
+        sizes = (*flat.shape, 0 if wraps(modulus) else modulus)
+        arguments = (
+            *(flat, *map(np.int64, steps(flat)), planes, _constants(device, count)),
+            *(*map(np.uint64, sizes), np.uint32(count)),
+        )
+        grid = grid_1d(len(flat) * lines * (padded // CHUNK), THREADS)
+        kernel = f"cut_residues_{'u32' if words.dtype == np.uint32 else 'u64'}"
+        device.launch(FAMILY, kernel, grid, (THREADS,), arguments)
+    return planes
+
+
+def multiply_residues(
+    device: KernelDevice,
+    planes: Sequence[Array | None],
+    plane_steps: Sequence[tuple[int, ...]],
+    sizes: tuple[int, int, int, int],
+    piece: Piece,
+) -> Array:
+    """Multiply planes and reduce the sums modulo each small modulus.
+
+    Args:
+        device: where the planes lie.
+        planes: of a and of the transposed b, and the same of a2 and b2, or None.
+        plane_steps: of each, in bytes: (modulus, party, batch, line).
+        sizes: batches, parties, m, n.
+        piece: of the depth.
+
+    Returns:
+        (count, batches, m, n filled up to a multiple of 16) uint8.
+    """
+    batches, _, m, n = sizes
+    count = 0 if planes[0] is None else len(planes[0])
+    products = device.xp.empty((count, batches, m, -(-n // CHUNK) * CHUNK), np.uint8)
+    arguments: list[object] = []
+    for i, (x, step) in enumerate(zip(planes, plane_steps, strict=True)):
+        part = piece.first if i < 2 else piece.second
+        arguments += (None if x is None else x[..., part.start :], *map(np.int64, step))
+    arguments += (products, _constants(device, count))
+    arguments += map(np.uint64, (*sizes, *piece.n_steps()))
+    blocks = -(-m // ROWS) * -(-n // COLUMNS)
+    grid = (blocks, min(batches, MAX_GRID[1]), count)
+    device.launch(
+        FAMILY, "multiply_residues_s8", grid, (THREADS,), arguments, shared_bytes=SHARED_BYTES
+    )
+    return products
+
+
+def join_residues(
+    device: KernelDevice,
+    products: Array,
+    modulus: int,
+    add: Array | None,
+    add_steps: tuple[int, ...],
+    out: Array,
+    out_steps: tuple[int, ...],
+    sizes: tuple[int, int, int, int],
+    accumulate: bool,
+) -> None:
+    """Write the words that have these residues, plus the parties' words of add.
+
+    Args:
+        device: where the arrays lie.
+        products: of `multiply_residues`.
+        modulus: of the words.
+        add: words, or None.
+        add_steps: (party, batch, row, column), in words.
+        out: takes the result.
+        out_steps: (batch, row, column), in words.
+        sizes: batches, parties, m, n.
+        accumulate: add to what out holds, and nothing of add.
+    """
+    batches, _, m, n = sizes
+    arguments = (
+        *(products, _weights(device, modulus, len(products)), np.uint32(len(products))),
+        *(add, *map(np.int64, add_steps), out, *map(np.int64, out_steps)),
+        *(*map(np.uint64, sizes), np.uint32(accumulate), *reciprocal_arguments(modulus)),
+    )
+    grid = grid_1d(batches * m * -(-n // QUAD), THREADS)
+    device.launch(FAMILY, f"join_residues_{domain(modulus)}", grid, (THREADS,), arguments)
+
+
+def matmul_residue(
+    device: KernelDevice,
+    operands: Sequence[Array | Kept],
+    modulus: int,
+    add: Array | None,
+    out: Array,
+    total: bool,
+) -> None:
+    """Write a sum of one or two products, `matmul_pair`, by residues.
+
+    Args:
+        device: where the arrays lie.
+        operands: a, b or a, b, a2, b2, words or `Kept`, checked; out may overlap them, for they
+            are cut before it is written.
+        modulus: 2^64, 2^32 or 2 <= q <= 2^63.
+        add: words (*batch, m, n) that no word of out overlaps, or None.
+        out: contiguous words (*batch, m, n), in a total without the first axis of the batch.
+        total: sum over the first axis of the batch.
+    """
+    batch = np.broadcast_shapes(*(x.shape[:-2] for x in operands))
+    parties = batch[0] if total else 1
+    depths = [x.shape[-1] for x in operands[::2]]
+    k, k2 = depths[0], sum(depths[1:])
+    plan = list(pieces(parties, k, k2))
+    deepest = max(
+        sum(part.stop - part.start for part in (piece.first, piece.second)) for piece in plan
+    )
+    count = n_moduli(modulus, parties * deepest)
+    planes = [_planes(device, x, i % 2 == 1, modulus, count) for i, x in enumerate(operands)]
+    views: list[Any] = [_spread(device, x, batch, total) for x in planes]
+    views += [None] * (4 - len(views))
+    _multiply(device, views, modulus, add if total or add is None else add[None], out, plan)
+
+
+def _planes(
+    device: KernelDevice, matrix: Array | Kept, turns: bool, modulus: int, count: int
+) -> Array:
+    """Return the planes of an operand, or of its transpose, cut now or, of one `Kept`, before."""
+    if isinstance(matrix, Kept):
+        kept = matrix.transposed() if turns else matrix
+        form = ("residues", count)
+        planes: Array = kept.form(form, lambda words: cut_residues(device, words, modulus, count))
+        return planes
+    words = matrix.swapaxes(-1, -2) if turns else matrix
+    return cut_residues(device, words, modulus, count)
+
+
+def _spread(device: KernelDevice, planes: Array, batch: tuple[int, ...], total: bool) -> Array:
+    """Return a view of planes (count, parties, *batch of the result, lines, depth)."""
+    count, *own, lines, depth = planes.shape
+    planes = planes.reshape(count, *[1] * (len(batch) - len(own)), *own, lines, depth)
+    planes = device.xp.broadcast_to(planes, (count, *batch, lines, depth))
+    return planes if total else planes[:, None]
+
+
+def _multiply(
+    device: KernelDevice,
+    planes: list[Any],
+    modulus: int,
+    add: Array | None,
+    out: Array,
+    plan: Sequence[Piece],
+) -> None:
+    """Fold the batch axes into one and launch; axes that do not fold are walked one by one."""
+    each = [(0,) * (out.ndim + 2) if x is None else steps(x) for x in planes]
+    add_steps = (0,) * (out.ndim + 1) if add is None else steps(add)
+    axes = fold(out.shape[:-2], *(step[2:-2] for step in each), add_steps[1:-2], steps(out)[:-2])
+    if len(axes) > 1:
+        for i in range(len(out)):
+            inner = [x if x is None else x[:, :, i] for x in planes]
+            _multiply(device, inner, modulus, None if add is None else add[:, i], out[i], plan)
+        return
+    batches, batch_steps = axes[0] if axes else (1, (0,) * 6)
+    plane_steps = [
+        (step[0], step[1], batch, step[-2])
+        for step, batch in zip(each, batch_steps[:4], strict=True)
+    ]
+    *_, add_batch, out_batch = batch_steps
+    sizes = (batches, planes[0].shape[1], *out.shape[-2:])
+    for i, piece in enumerate(plan):
+        products = multiply_residues(device, planes, plane_steps, sizes, piece)
+        join_residues(
+            device,
+            products,
+            modulus,
+            add,
+            (add_steps[0], add_batch, *add_steps[-2:]),
+            out,
+            (out_batch, *steps(out)[-2:]),
+            sizes,
+            accumulate=i > 0,
+        )
+
+
+@lru_cache(maxsize=64)
+def _constants(device: KernelDevice, count: int) -> Array:
+    """Return the constants of the first small moduli, on the device."""
+    return device.xp.asarray(np.array(modulus_table(count), np.uint32))
+
+
+@lru_cache(maxsize=256)
+def _weights(device: KernelDevice, modulus: int, count: int) -> Array:
+    """Return the weights of residues, on the device."""
+    return device.xp.asarray(np.array(weights(modulus, count), np.uint32))
