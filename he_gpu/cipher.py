@@ -8,6 +8,7 @@ Source: additive secret sharing, Shamir's "trivial" n-out-of-n scheme over Z_Q.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -276,8 +277,7 @@ def _gather(function: str, shares: Any, modulus: int | None) -> tuple[Array, int
             raise ArgumentTypeError(
                 f"{function}: shares must be a tuple of arrays, got {type(shares).__name__}"
             )
-        on_gpu = any(type(share).__module__.partition(".")[0] == "cupy" for share in shares)
-        device = "cuda" if on_gpu else "cpu"
+        device = _device_of(shares)
     modulus = check_modulus(MODULUS if modulus is None else modulus, function)
     backend = get_backend(device)
     if not shares:
@@ -289,12 +289,22 @@ def _gather(function: str, shares: Any, modulus: int | None) -> tuple[Array, int
     return backend.xp.stack(arrays), modulus, backend
 
 
+def _device_of(shares: Sequence[Any]) -> str:
+    """Return the device of the first array that lies on a GPU, or the CPU."""
+    for share in shares:
+        if type(share).__module__.partition(".")[0] == "cupy":
+            return f"cuda:{share.device.id}" if share.device.id else "cuda"
+    return "cpu"
+
+
 def _check_share(function: str, share: Any, modulus: int, backend: Backend) -> Array:
     """Return one share as an array of ring words."""
     array = share
     if backend.is_host:
         if isinstance(share, int | np.integer | list):
-            if isinstance(share, list) and any(isinstance(part, np.ndarray) for part in share):
+            if isinstance(share, list) and (
+                any(isinstance(part, np.ndarray) for part in share) or _device_of(share) != "cpu"
+            ):
                 raise ArgumentTypeError(
                     f"{function}: a share must be an array, got several in a list"
                 )

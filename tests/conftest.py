@@ -1,8 +1,9 @@
 """Devices for tests: what cannot run here is skipped with its reason.
 
 HE_GPU_REQUIRE_EMULATOR=1, HE_GPU_REQUIRE_CUDA=1 and HE_GPU_REQUIRE_NVRTC=1 turn such a skip
-into a failure, where the device or the compiler is expected. Small rings, which hide nothing, are
-allowed in tests.
+into a failure, where the device or the compiler is expected. HE_GPU_EMULATOR_ARRAYS=strict gives
+the emulator arrays that refuse what CuPy's refuse. Small rings, which hide nothing, are allowed in
+tests.
 """
 
 import os
@@ -10,8 +11,13 @@ import os
 import pytest
 
 from he_gpu.backend import cuda, emulator, nvrtc
+from tests.backend import strict
 
 os.environ["HE_GPU_INSECURE_PARAMETERS"] = "1"
+
+if os.environ.get("HE_GPU_EMULATOR_ARRAYS") == "strict":
+    for place, attribute, value in strict.replacements():
+        setattr(place, attribute, value)
 
 
 def require(variable: str, reason: str | None) -> None:

@@ -9,7 +9,6 @@ Source: Cheon, Kim, Kim, Song, ASIACRYPT 2017; Kim, Papadimitriou, Polyakov, CT-
 from __future__ import annotations
 
 import math
-import operator
 from fractions import Fraction
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -24,10 +23,10 @@ from he_gpu.errors import (
     RangeError,
 )
 from he_gpu.he import noise
-from he_gpu.he.encoding import MOST_BITS, encode, encode_constant
+from he_gpu.he.encoding import ENCODINGS, MOST_BITS, encode_constant
 from he_gpu.he.key_switch import relinearise
 from he_gpu.he.ladder import Ladder
-from he_gpu.he.operands import as_numbers
+from he_gpu.he.operands import as_integer, as_numbers
 
 if TYPE_CHECKING:
     from he_gpu.he.ciphertext import Ciphertext
@@ -67,6 +66,8 @@ def truediv(a: Ciphertext, b: Any) -> Ciphertext:
             "chebyshev() can stand for 1 / x in an interval"
         )
     divisor = _plain(a, b, "truediv")
+    if divisor.ndim:
+        check_slots(a, "truediv")
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         inverse = np.asarray(1 / divisor)
     if not np.isfinite(inverse).all():
@@ -117,7 +118,7 @@ def at_level(a: Ciphertext, level: int) -> Ciphertext:
     ladder, above = a.keys.ladder, level + 1
     factor = noise.alignment_factor(ladder.chain, a.level, level)
     error = noise.alignment(a.size, a.error, ladder.chain, a.level, level)
-    check_fits(ladder, level, a.size, error, "at_level")
+    check_fits(ladder, level, a.size, error, "Ciphertext.at_level")
     ring = ladder.ring(above)
     words = ring.mul_integer(a.components[:, : ladder.limbs(above)], factor)
     return a.replace(components=rescaled(ladder, above, words), level=level, error=error)
@@ -137,8 +138,9 @@ def check_fits(ladder: Ladder, level: int, size: float, error: float, function: 
     if not fits(ladder, level, size + error):
         most = float(_most(ladder, level))
         raise RangeError(
-            f"Ciphertext.{function}: level {level} holds values below {most:.6g} in size, and the "
-            f"result may reach {size + error:.6g}; scale the operands down"
+            f"{function}: level {level} holds values below {most:.6g} in size, and the result may "
+            f"reach {size + error:.6g}; scale the numbers down, or take more depth, as higher "
+            "levels hold more"
         )
 
 
@@ -165,14 +167,20 @@ def check_same(a: Ciphertext, b: Ciphertext, function: str) -> None:
             f"Ciphertext.{function}: operands must have one length, got {a.n_values} and "
             f"{b.n_values}"
         )
+    if a.packing != b.packing:
+        raise ArgumentValueError(
+            f"Ciphertext.{function}: operands must have one packing, got {a.packing!r} and "
+            f"{b.packing!r}"
+        )
 
 
-def as_integer(value: Any) -> int | None:
-    """Return a Python or NumPy integer as an int, and None for everything else."""
-    try:
-        return int(operator.index(value))
-    except TypeError:
-        return None
+def check_slots(a: Ciphertext, function: str) -> None:
+    """Refuse a polynomial where slots are meant."""
+    if a.packing != "slots":
+        raise ArgumentValueError(
+            f"Ciphertext.{function}: the operand is packed in coefficients, and this works on "
+            "slots; encrypt with packing='slots'"
+        )
 
 
 def _sum(a: Ciphertext, b: Any, name: str) -> Ciphertext:
@@ -181,7 +189,7 @@ def _sum(a: Ciphertext, b: Any, name: str) -> Ciphertext:
         return _plain_sum(a, _plain(a, b, name), name)
     a, b = _aligned(a, b, name)
     ladder, size, error = a.keys.ladder, a.size + b.size, noise.addition(a.error, b.error)
-    check_fits(ladder, a.level, size, error, name)
+    check_fits(ladder, a.level, size, error, f"Ciphertext.{name}")
     return a.replace(
         components=getattr(ladder.ring(a.level), name)(a.components, b.components),
         span=max(a.span, b.span),
@@ -196,9 +204,9 @@ def _plain_sum(a: Ciphertext, values: Array, name: str) -> Ciphertext:
     ladder = a.keys.ladder
     if values.ndim == 0 and a.n_values < ladder.ring_degree // 2:
         values = np.broadcast_to(values, a.n_values)  # slots behind the vector stay zero
-    size = a.size + _largest(values)
+    size = a.size + _largest(a, values)
     error = noise.addition(a.error, _encoding_error(a, values))
-    check_fits(ladder, a.level, size, error, name)
+    check_fits(ladder, a.level, size, error, f"Ciphertext.{name}")
     first = getattr(ladder.ring(a.level), name)(a.components[0], _encoded(a, values))
     return a.replace(
         components=ladder.backend.xp.stack((first, a.components[1])),
@@ -215,7 +223,7 @@ def _product(a: Ciphertext, b: Ciphertext) -> Ciphertext:
     ladder, level = a.keys.ladder, a.level
     size = a.size * b.size
     error = noise.multiplication(a.size, a.error, b.size, b.error, ladder.chain, level)
-    check_fits(ladder, level - 1, size, error, "mul")
+    check_fits(ladder, level - 1, size, error, "Ciphertext.mul")
     terms = ladder.ring(level).tensor(a.components[None], b.components[None])
     return a.replace(
         components=relinearise(ladder, level, terms, a.keys.relin),
@@ -230,10 +238,10 @@ def _product(a: Ciphertext, b: Ciphertext) -> Ciphertext:
 
 def _plain_product(a: Ciphertext, values: Array) -> Ciphertext:
     check_level(a, "mul")
-    ladder, level, largest = a.keys.ladder, a.level, _largest(values)
+    ladder, level, largest = a.keys.ladder, a.level, _largest(a, values)
     rounding, size = _encoding_error(a, values), a.size * largest
     error = noise.plain_multiplication(a.size, a.error, largest, rounding, ladder.chain, level)
-    check_fits(ladder, level - 1, size, error, "mul")
+    check_fits(ladder, level - 1, size, error, "Ciphertext.mul")
     product = ladder.ring(level).mul(a.components, _encoded(a, values))
     return a.replace(
         components=rescaled(ladder, level, product),
@@ -250,7 +258,7 @@ def _integer_product(a: Ciphertext, factor: int) -> Ciphertext:
     """Return a multiple, exactly and at the same level."""
     largest = float(min(abs(factor), 2**1023))  # more fits no level, but for 0
     size, error = a.size * largest, a.error * max(1.0, largest)
-    check_fits(a.keys.ladder, a.level, size, error, "mul")
+    check_fits(a.keys.ladder, a.level, size, error, "Ciphertext.mul")
     ring = a.keys.ladder.ring(a.level)
     return a.replace(components=ring.mul_integer(a.components, factor), size=size, error=error)
 
@@ -271,12 +279,22 @@ def rescaled(ladder: Ladder, level: int, words: Array) -> Array:
 
 
 def _plain(a: Ciphertext, value: Any, name: str) -> Array:
-    """Return a plain operand, (n_values,) or () float64 or complex128, finite."""
+    """Return a plain operand, (n_values,) or () float64 or complex128, finite.
+
+    Coefficients are real, and may be fewer.
+    """
     integer = as_integer(value)
     if integer is not None:  # NumPy would keep a large one as an object
         value = float(integer) if abs(integer) < 2**1023 else math.inf
     name = f"Ciphertext.{name}: the operand"
     values = as_numbers(value, name, "a Ciphertext, a number or numbers")
+    if a.packing == "coefficients":
+        if np.iscomplexobj(values):
+            raise ArgumentTypeError(
+                f"{name} must be real, as coefficients are, got complex numbers"
+            )
+        if values.ndim == 1 and 1 <= len(values) <= a.n_values:
+            return values
     if values.shape not in ((), (a.n_values,)):
         raise ArgumentValueError(
             f"{name} must be a number or of shape ({a.n_values},), got {values.shape}"
@@ -284,21 +302,23 @@ def _plain(a: Ciphertext, value: Any, name: str) -> Array:
     return values
 
 
-def _largest(values: Array) -> float:
+def _largest(a: Ciphertext, values: Array) -> float:
+    """Return a bound on the slots that a plain operand gives."""
     with np.errstate(over="ignore"):  # of complex numbers
-        return float(np.abs(values).max())
+        sizes = np.abs(values)
+        return float(sizes.max() if a.packing == "slots" else sizes.sum())
 
 
 def _encoded(a: Ciphertext, values: Array) -> Array:
     """Return plain values at a's level and scale, as values of the ring."""
     ladder = a.keys.ladder
     ring, scale = ladder.ring(a.level), ladder.scale(a.level)
-    words = encode(values, scale, ring) if values.ndim else encode_constant(values, scale, ring)
-    return ring.ntt(words)
+    encoded = ENCODINGS[a.packing] if values.ndim else encode_constant
+    return ring.ntt(encoded(values, scale, ring))
 
 
 def _encoding_error(a: Ciphertext, values: Array) -> float:
-    largest = _largest(values)
+    largest = _largest(a, values)
     if not largest:
         return 0.0  # zeros are encoded exactly: Python's sum() begins with one
     if values.ndim:

@@ -52,6 +52,9 @@ class Ciphertext:
         seed: of the second polynomial, where it is that of an encryption with the secret key.
         leftovers: whether slots behind the vector have parts of sums, which `sum` and `@` leave
             there. `rotate` refuses them; a product with a vector of ones clears them.
+        packing: "slots", or "coefficients" for a polynomial of N real coefficients: ``*`` is then
+            that of polynomials modulo X**N + 1, the negacyclic convolution, a vector operand holds
+            coefficients, a number is a constant, and what moves slots is refused.
 
     Example:
         >>> from he_gpu.he.context import Ckks
@@ -95,6 +98,7 @@ class Ciphertext:
     keys: EvaluationKeys
     seed: bytes | None = None
     leftovers: bool = False
+    packing: str = "slots"
 
     __array_ufunc__ = None
 
@@ -299,8 +303,9 @@ class Ciphertext:
         raise SecretAccessError("Ciphertext: cannot be pickled, for its keys would go with it")
 
     def __repr__(self) -> str:
+        what = "values" if self.packing == "slots" else self.packing
         return (
-            f"<Ciphertext of {self.n_values} values, level {self.level}, "
+            f"<Ciphertext of {self.n_values} {what}, level {self.level}, "
             f"{self.precision_bits:.1f} bits, {self.device}>"
         )
 

@@ -230,22 +230,31 @@ class Ckks:
 
     # Encryption
 
-    def encrypt(self, values: Any) -> Ciphertext:
+    def encrypt(self, values: Any, *, packing: str = "slots") -> Ciphertext:
         """Encrypt a vector with the public key.
 
         Args:
             values: up to `slots` real or complex numbers; the other slots are zero.
+            packing: "coefficients" takes up to N real numbers as those of a polynomial, the lowest
+                power first. Products are negacyclic convolutions then, and decryption gives all N.
 
         Raises:
-            TypeError: no numbers.
+            TypeError: no numbers, or complex coefficients.
             ValueError: no vector, too long a one, NaN or infinity, or numbers too large for the
-                parameters.
+                parameters; a packing that means nothing.
 
         Error: `noise.fresh_public`, and `Ciphertext.precision_bits` says what it means.
-        """
-        return encryption.with_public_key(values, self._keys, self._randomness)
 
-    def encrypt_with_secret_key(self, values: Any) -> Ciphertext:
+        Example:
+            >>> context = Ckks(CkksParams(depth=1), "cpu")
+            >>> x = context.encrypt([1.0, 2.0, 3.0], packing="coefficients")
+            >>> y = x * [3.0, 2.0, 1.0]  # coefficient 2 is the inner product, without rotations
+            >>> context.decrypt(y)[:5].round(3)
+            array([ 3.,  8., 14.,  8.,  3.])
+        """
+        return encryption.with_public_key(values, packing, self._keys, self._randomness)
+
+    def encrypt_with_secret_key(self, values: Any, *, packing: str = "slots") -> Ciphertext:
         """Encrypt a vector with the secret key: less error, and half the size when saved.
 
         Args, Raises: as `encrypt`.
@@ -256,7 +265,7 @@ class Ckks:
         Error: `noise.fresh_secret`.
         """
         secret = self._need_secret("encrypt_with_secret_key")
-        return encryption.with_secret_key(values, self._keys, secret, self._randomness)
+        return encryption.with_secret_key(values, packing, self._keys, secret, self._randomness)
 
     # Decryption
 
@@ -310,7 +319,8 @@ class Ckks:
             PermissionError: this context has no secret key.
             TypeError: no ciphertext.
             ValueError: a ciphertext of other parameters or another key; parameters without
-                public_queries, or all of them spent; noise that its level cannot hold.
+                public_queries, or all of them spent; noise that its level cannot hold; values
+                beyond the size that it states, which count as a result.
 
         Error: `noise.decryption` of `flooding.flooded` of `Ciphertext.error`.
         Leaks: the values; of the error, what `flooding.deviation` says.

@@ -17,7 +17,7 @@ from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.he import flooding, noise
 from he_gpu.he.arithmetic import check_fits
 from he_gpu.he.ciphertext import Ciphertext
-from he_gpu.he.encoding import decode, limbs_for, reduced
+from he_gpu.he.encoding import decode, decode_coefficients, limbs_for, reduced
 from he_gpu.he.evaluation_keys import EvaluationKeys
 from he_gpu.he.keys import SecretKey
 from he_gpu.he.randomness import Randomness
@@ -41,6 +41,11 @@ class Publications:
         Raises:
             ValueError: they are.
         """
+        if not self.limit:
+            raise ArgumentValueError(
+                "Ckks.decrypt_public: the parameters have public_queries=0, which allows none; "
+                "CkksParams(public_queries=) reserves the bits that flooding takes"
+            )
         if self.count >= self.limit:
             raise ArgumentValueError(
                 f"Ckks.decrypt_public: the parameters have public_queries={self.limit}, "
@@ -80,12 +85,7 @@ def private(ciphertext: Ciphertext, secret: SecretKey) -> Array:
     """
     largest = ciphertext.size + ciphertext.error
     values = _decoded(ciphertext, largest, *_phase(ciphertext, largest, secret))
-    degree, found = ciphertext.keys.ladder.ring_degree, float(abs(values).max())
-    if found > ciphertext.size + noise.decryption(ciphertext.error, ciphertext.size, degree):
-        raise ArgumentValueError(
-            f"Ckks.decrypt: a value of size {found:.6g} came out, and the ciphertext states "
-            f"{largest:.6g} at most: a size or an interval that was given for it is wrong"
-        )
+    _check_size(values, ciphertext, ciphertext.error, "decrypt")
     return values
 
 
@@ -94,15 +94,19 @@ def public(
 ) -> Array:
     """Return what a ciphertext decrypts to, flooded; see `Ckks.decrypt_public`.
 
-    The noise goes to coefficients, as integers: whatever decoding does to their sum says no more
-    than the sum does.
+    The noise goes to coefficients, as integers: whatever decoding does to their sum, and whether
+    it is refused, says no more than the sum does.
+
+    Raises:
+        ValueError: as `private`; the result was counted by then.
     """
     publications.check()
     ladder, level, queries = ciphertext.keys.ladder, ciphertext.level, publications.limit
-    values, degree = 2 * ciphertext.n_values, ladder.ring_degree
+    degree = ladder.ring_degree
+    values = 2 * ciphertext.n_values if ciphertext.packing == "slots" else degree
     error = max(ciphertext.error, noise.least(ladder.chain, level))
     total = flooding.flooded(error, queries, values)
-    check_fits(ladder, level, ciphertext.size, total, "decrypt_public")
+    check_fits(ladder, level, ciphertext.size, total, "Ckks.decrypt_public")
     deviation = flooding.deviation(error, queries, values) / math.sqrt(degree)
     units = deviation * float(ciphertext.scale)
     publications.add()
@@ -111,7 +115,9 @@ def public(
     for part in randomness.normal((degree,), units):
         residues = reduced(part, float(abs(part).max()), ring.moduli)
         words = ring.add(words, ladder.backend.asarray(residues))
-    return _decoded(ciphertext, largest, words, ring)
+    found = _decoded(ciphertext, largest, words, ring)
+    _check_size(found, ciphertext, total, "decrypt_public")
+    return found
 
 
 def _phase(ciphertext: Ciphertext, largest: float, secret: SecretKey) -> tuple[Array, RnsRing]:
@@ -125,6 +131,18 @@ def _phase(ciphertext: Ciphertext, largest: float, secret: SecretKey) -> tuple[A
 
 
 def _decoded(ciphertext: Ciphertext, largest: float, words: Array, ring: RnsRing) -> Array:
-    """Return the values in a vector's slots, float64 or complex128."""
-    values = decode(words, ciphertext.scale, ring, ciphertext.n_values, largest)
+    """Return a vector's values, float64 or complex128."""
+    decoded = decode if ciphertext.packing == "slots" else decode_coefficients
+    values = decoded(words, ciphertext.scale, ring, ciphertext.n_values, largest)
     return values.real.copy() if ciphertext.is_real else values
+
+
+def _check_size(values: Array, ciphertext: Ciphertext, error: float, function: str) -> None:
+    """Refuse values beyond the size that a ciphertext states; error bounds theirs."""
+    degree, found = ciphertext.keys.ladder.ring_degree, float(abs(values).max())
+    if not found <= ciphertext.size + noise.decryption(error, ciphertext.size, degree):
+        raise ArgumentValueError(
+            f"Ckks.{function}: a value of size {found:.6g} came out, and the ciphertext states "
+            f"{ciphertext.size + error:.6g} at most: a size or an interval that was given for it "
+            "is wrong"
+        )

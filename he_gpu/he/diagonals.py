@@ -65,11 +65,6 @@ class Layout(NamedTuple):
     after: tuple[int, ...]
 
     @property
-    def needs_padding(self) -> bool:
-        """Whether slots behind the vector must be zero."""
-        return bool(self.before)
-
-    @property
     def rows_met(self) -> int:
         """Of how many rows a slot of the result has terms: 2 behind it where slots wrap around."""
         return 2 if self.after and self.slots % self.row_period else 1

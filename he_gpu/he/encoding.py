@@ -82,6 +82,10 @@ def encode_coefficients(values: Any, scale: Fraction | float, ring: RnsRing) -> 
     return _residues(padded, padded, scale, ring, "encode_coefficients")
 
 
+ENCODINGS = {"slots": encode, "coefficients": encode_coefficients}
+"""How a vector becomes a polynomial, by the name of its packing."""
+
+
 def encode_constant(value: complex, scale: Fraction | float, ring: RnsRing) -> Array:
     """Return the polynomial that has one number in every slot.
 

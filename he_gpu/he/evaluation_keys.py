@@ -7,13 +7,14 @@ secret key is at hand, and named where it is not.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from he_gpu.errors import ArgumentValueError, KeyMismatchError
 from he_gpu.he.embedding import rotation_exponent
 from he_gpu.he.keys import PublicKey, SecretKey
 from he_gpu.he.ladder import Ladder
+from he_gpu.he.operands import as_integers
 from he_gpu.he.randomness import Randomness
 from he_gpu.he.switch_keys import GaloisKey, RelinKey
 
@@ -42,8 +43,9 @@ class GaloisKeys:
         Raises:
             ValueError: there is none.
         """
-        power = rotation_exponent(steps, self.ring_degree)
-        return self._get(power, f"a rotation by {steps}", f"rotations=[{steps}, ...]")
+        power, slots = rotation_exponent(steps, self.ring_degree), self.ring_degree // 2
+        shortest = (steps + slots // 2 - 1) % slots - slots // 2 + 1
+        return self._get(power, f"a rotation by {shortest}", f"rotations=[{shortest}, ...]")
 
     def of_conjugation(self) -> GaloisKey:
         """Return the key of conjugation.
@@ -56,21 +58,18 @@ class GaloisKeys:
     def path(self, steps: int) -> tuple[int, ...]:
         """Return rotations one after another that make one to the left.
 
-        It is the rotation itself where that has its key already; otherwise powers of two to
-        either side, as few as there can be.
+        It is the rotation itself where that has its key already; otherwise powers of two, to
+        either side or to one, the fewest that have keys or get them. Where there are none, it is
+        the rotation itself again, so that its key is the one that is named as missing.
         """
         slots = self.ring_degree // 2
         steps %= slots
         if steps == 0 or rotation_exponent(steps, self.ring_degree) in self._keys:
             return (steps,) if steps else ()
-        rest = steps - slots if 2 * steps > slots else steps
-        path = []
-        while rest:  # the digits -1, 0, 1 of the non-adjacent form
-            lowest = rest & -rest
-            step = lowest if rest // lowest % 4 == 1 else -lowest
-            path.append(step % slots)
-            rest -= step
-        return tuple(path)
+        for way in _ways(steps, slots):
+            if all(map(self.has, way)):
+                return tuple(each % slots for each in way)
+        return (steps,)
 
     def has(self, steps: int) -> bool:
         """Return whether a rotation has a key of its own, or gets it when it is asked for."""
@@ -78,8 +77,12 @@ class GaloisKeys:
         return self._make is not None or power == 1 or power in self._keys
 
     def shared(self, rotations: Iterable[int], conjugation: bool) -> GaloisKeys:
-        """Return a collection with these and all keys made before, that makes no others."""
-        for steps in rotations:
+        """Return a collection with these and all keys made before, that makes no others.
+
+        Raises:
+            TypeError: rotations that are no integers.
+        """
+        for steps in as_integers(rotations, "Ckks.public: rotations"):
             if steps % (self.ring_degree // 2):
                 self.of_rotation(steps)
         if conjugation:
@@ -106,6 +109,19 @@ class GaloisKeys:
                 f"the secret key gives it with public({wanted})"
             )
         return key
+
+
+def _ways(steps: int, slots: int) -> Iterator[list[int]]:
+    """Yield powers of two that make a rotation: to either side, as few as can be; to one side."""
+    rest, found = (steps - slots if 2 * steps > slots else steps), []
+    while rest:  # the digits -1, 0, 1 of the non-adjacent form
+        lowest = rest & -rest
+        found.append(lowest if rest // lowest % 4 == 1 else -lowest)
+        rest -= found[-1]
+    yield found
+    sides = (1, steps), (-1, slots - steps)
+    for sign, number in sorted(sides, key=lambda side: side[1].bit_count()):
+        yield [sign << bit for bit in range(number.bit_length()) if number >> bit & 1]
 
 
 def powers_of_two(ring_degree: int) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from he_gpu.ring import RnsRing
 
 
 class Digit(NamedTuple):
-    """One digit of a level.
+    """One digit of the highest level, as a switching key has a part for each.
 
     Attributes:
         part: where its limbs stand.
@@ -46,6 +46,7 @@ class Ladder:
         fresh: that of public keys: the primes of the highest level, and a special one last.
         spare: that of this special prime.
         backend: of the device.
+        digits: into which key switching cuts the limbs of the highest level.
     """
 
     def __init__(self, chain: Chain, device: str = "auto"):
@@ -57,7 +58,9 @@ class Ladder:
         self._extended = [self.whole.over(chain.moduli(level) + chain.special) for level in levels]
         self.spare = self.whole.over(chain.special[-1:])
         self.fresh = self.whole.over(chain.moduli(chain.depth) + self.spare.moduli)
-        self._digits = [self._cut(level) for level in levels]
+        limbs, each = self.limbs(self.depth), chain.digit_limbs
+        parts = [slice(at, min(at + each, limbs)) for at in range(0, limbs, each)]
+        self.digits = tuple(Digit(part, self.whole.over(self.whole.moduli[part])) for part in parts)
 
     @property
     def ring_degree(self) -> int:
@@ -87,10 +90,6 @@ class Ladder:
         """Return the ring of key switching at a level: the special primes stand last."""
         return self._extended[level]
 
-    def digits(self, level: int) -> tuple[Digit, ...]:
-        """Return the digits into which key switching cuts the limbs of a level."""
-        return self._digits[level]
-
     def limbs(self, level: int) -> int:
         """Return how many limbs a level has."""
         return len(self._rings[level].moduli)
@@ -112,8 +111,3 @@ class Ladder:
         q = self.backend.asarray(np.array(ring.moduli, np.uint32)[:, None])
         # A negative integer, read without a sign, is above 2^31, and wraps to below q with q added.
         return self.backend.xp.minimum(words, words + q)
-
-    def _cut(self, level: int) -> tuple[Digit, ...]:
-        ring, limbs, each = self._rings[level], self.limbs(level), self.chain.digit_limbs
-        parts = [slice(at, min(at + each, limbs)) for at in range(0, limbs, each)]
-        return tuple(Digit(part, ring.over(ring.moduli[part])) for part in parts)

@@ -20,7 +20,7 @@ import numpy as np
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentValueError
 from he_gpu.he import key_switch, noise
-from he_gpu.he.arithmetic import check_fits, check_level, mul, rescaled
+from he_gpu.he.arithmetic import check_fits, check_level, check_slots, mul, rescaled
 from he_gpu.he.diagonals import Layout, Plan, best, layouts, rotations_for
 from he_gpu.he.embedding import rotation_exponent
 from he_gpu.he.encoding import encode
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from he_gpu.ring import RnsRing
 
 __all__ = ["PlainMatrix", "matmul", "product", "rotations_for"]
+
+_OPERAND = "Ciphertext.matmul: the operand"
+_EXPECTED = "a Ciphertext, a PlainMatrix or numbers"
 
 
 class PlainMatrix:
@@ -60,7 +63,7 @@ class PlainMatrix:
     __array_ufunc__ = None
 
     def __init__(self, values: Any):
-        self.values = _matrix(values)
+        self.values = _matrix(values, "PlainMatrix: values", "numbers")
         self.values.flags.writeable = False
         self._encoded: dict[Any, list[Array]] = {}
 
@@ -95,11 +98,13 @@ def matmul(a: Ciphertext, other: Any, *, left: bool) -> Ciphertext:
             or n columns where it stands on the left.
         left: where it stands.
     """
+    check_slots(a, "matmul")
     if isinstance(other, type(a)):
         return total(mul(a, other))
     if isinstance(other, PlainMatrix):
-        return other @ a if left else other.T @ a
-    numbers = _numbers(other)
+        _check_right(a, other.shape)
+        return other.T @ a
+    numbers = as_numbers(other, _OPERAND, _EXPECTED)
     if numbers.ndim == 1:
         if numbers.shape != (a.n_values,):
             raise ArgumentValueError(
@@ -107,6 +112,8 @@ def matmul(a: Ciphertext, other: Any, *, left: bool) -> Ciphertext:
                 f"{numbers.shape}"
             )
         return product(a, numbers[None])
+    if not left:
+        _check_right(a, numbers.shape)
     return product(a, numbers if left else numbers.T)
 
 
@@ -133,10 +140,11 @@ def product(a: Ciphertext, matrix: Any) -> Ciphertext:
         more rotations. A key switch for each, of which the baby steps share one decomposition. The
         holder of the secret key makes the keys that it lacks.
     """
-    return _product(a, _matrix(matrix), None)
+    return _product(a, _matrix(matrix, _OPERAND, _EXPECTED), None)
 
 
 def _product(a: Ciphertext, values: Array, kept: dict[Any, list[Array]] | None) -> Ciphertext:
+    check_slots(a, "matmul")
     rows, columns = values.shape
     ladder, keys, level = a.keys.ladder, a.keys, a.level
     slots = ladder.ring_degree // 2
@@ -155,7 +163,7 @@ def _product(a: Ciphertext, values: Array, kept: dict[Any, list[Array]] | None) 
         sizes = np.abs(values)
         norm = float(sizes.sum(1).max()) * layout.rows_met
     size = norm * a.size
-    check_fits(ladder, level - 1, size, 0.0, "matmul")
+    check_fits(ladder, level - 1, size, 0.0, "Ciphertext.matmul")
     for step in plan.rotations:
         if keys.galois.has(step):
             keys.galois.of_rotation(step)
@@ -181,7 +189,7 @@ def _product(a: Ciphertext, values: Array, kept: dict[Any, list[Array]] | None) 
         further = 2 * further + count * switching
     error = norm * input_error + further + 2.0**-80 * norm * (a.size + input_error)
     error += noise.rescaling(ladder.scale(level - 1), ladder.ring_degree)
-    check_fits(ladder, level - 1, size, error, "matmul")
+    check_fits(ladder, level - 1, size, error, "Ciphertext.matmul")
     return a.replace(
         components=_lowered(ladder, level, pair),
         level=level - 1,
@@ -343,7 +351,7 @@ def _path(galois: GaloisKeys, steps: int) -> tuple[int, ...] | None:
     if galois.has(steps):
         return (steps % slots,) if steps % slots else ()
     path = galois.path(steps)
-    return path if all(map(galois.has, path)) else None
+    return path if len(path) > 1 else None
 
 
 def _missing(
@@ -360,16 +368,20 @@ def _missing(
     )
 
 
-def _matrix(values: Any) -> Array:
-    numbers = _numbers(values)
+def _matrix(values: Any, name: str, expected: str) -> Array:
+    numbers = as_numbers(values, name, expected)
     if numbers.ndim != 2 or not numbers.size:
         raise ArgumentValueError(
-            f"Ciphertext.matmul: the operand must be a matrix, or a vector, got shape "
-            f"{numbers.shape}"
+            f"{name} must be a matrix of one number at least, got shape {numbers.shape}"
         )
     return numbers
 
 
-def _numbers(values: Any) -> Array:
-    name, expected = "Ciphertext.matmul: the operand", "a Ciphertext, a PlainMatrix or numbers"
-    return as_numbers(values, name, expected)
+def _check_right(a: Ciphertext, shape: tuple[int, ...]) -> None:
+    """Refuse a matrix on the right of a vector, before it is transposed."""
+    slots = a.keys.ladder.ring_degree // 2
+    if len(shape) == 2 and (shape[0] != a.n_values or shape[1] > slots):
+        raise ArgumentValueError(
+            f"Ciphertext.matmul: a matrix on the right must have {a.n_values} rows, as the vector "
+            f"has values, and at most {slots} columns, got shape {shape}"
+        )

@@ -6,6 +6,8 @@ floats, which are rounded; nothing that is an object to it, has a mask or is not
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,3 +41,31 @@ def as_numbers(value: Any, name: str, expected: str = "numbers") -> Array:
     if not np.isfinite(numbers).all():
         raise RangeError(f"{name} must be finite as float64, got NaN or infinity")
     return numbers
+
+
+def as_integer(value: Any) -> int | None:
+    """Return a Python or NumPy integer as an int, and None for everything else."""
+    try:
+        return int(operator.index(value))
+    except TypeError:
+        return None
+
+
+def as_integers(values: Iterable[Any], name: str) -> list[int]:
+    """Return several integers.
+
+    Args:
+        values: Python or NumPy integers.
+        name: function and argument, for messages.
+
+    Raises:
+        TypeError: they cannot be iterated, or one is no integer.
+    """
+    try:
+        found = [(value, as_integer(value)) for value in values]
+    except TypeError:
+        raise ArgumentTypeError(f"{name} must be integers, got {type(values).__name__}") from None
+    for value, integer in found:
+        if integer is None:
+            raise ArgumentTypeError(f"{name} must be integers, got {type(value).__name__}")
+    return [integer for _, integer in found if integer is not None]

@@ -19,7 +19,7 @@ import numpy as np
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, ExhaustedLevelError
 from he_gpu.he import noise
-from he_gpu.he.arithmetic import add, check_fits, mul, rescaled
+from he_gpu.he.arithmetic import add, check_fits, check_slots, mul, rescaled
 from he_gpu.he.chain import FRACTION_BITS
 from he_gpu.he.encoding import constant, encode, encode_constant
 from he_gpu.he.key_switch import relinearise
@@ -53,6 +53,7 @@ def power_series(a: Ciphertext, coefficients: Any) -> Ciphertext:
         ciphertexts, whose sums are relinearised together: a key switch for each power that is
         made and each quotient, 2 of them at degree 3, 4 at 7, 7 at 15 and 11 at 31. No rotation.
     """
+    check_slots(a, "polynomial")
     series = _coefficients(coefficients, "polynomial")
     if a.span > a.n_values and series[0]:
         a = a.replace(leftovers=True)  # the constant stands there too
@@ -81,6 +82,7 @@ def chebyshev_series(a: Ciphertext, coefficients: Any, interval: tuple[float, fl
     Cost: `depth` levels, and one more to bring values from the interval to (-1, 1), unless 2 over
         its length is an integer and slots behind the vector are zero; products as `power_series`.
     """
+    check_slots(a, "chebyshev")
     series = _coefficients(coefficients, "chebyshev")
     low, high = _interval(interval)
     factor, middle = 2 / (high - low), (low + high) / 2
@@ -179,7 +181,8 @@ class _Sum:
             error += noise.key_switching(ladder.chain, level, self.scale)
         error += noise.rescaling(scale, ladder.ring_degree) + 2.0**-80 * size
         stretch = float(scale / ladder.scale(level - 1))  # the level's own scale holds so much less
-        check_fits(ladder, level - 1, size * stretch, error * stretch, evaluation.function)
+        function = f"Ciphertext.{evaluation.function}"
+        check_fits(ladder, level - 1, size * stretch, error * stretch, function)
         return _Term(words, level - 1, scale, size, error)
 
     def _add_pair(self, words: Array) -> None:
@@ -269,7 +272,7 @@ def _evaluated(a: Ciphertext, series: Series, *, chebyshev: bool, function: str)
     degree = len(series) - 1
     _check_levels(a, degree, False, function)
     level, size = a.level - depth(degree), _size(series, 1.0 if chebyshev else a.size)
-    check_fits(a.keys.ladder, level, size, 0.0, function)
+    check_fits(a.keys.ladder, level, size, 0.0, f"Ciphertext.{function}")
     if degree == 0:
         return add(mul(a, 0), series[0]).replace(size=size, span=a.n_values, leftovers=False)
     evaluation = _Evaluation(a, chebyshev, best_babies(series, chebyshev), function)
@@ -297,10 +300,11 @@ def _size(series: Series, largest: float) -> float:
 
 def _check_levels(a: Ciphertext, degree: int, further: bool, function: str) -> None:
     levels = depth(degree) + further
+    reason = ", as bringing values from the interval to (-1, 1) takes one" if further else ""
     if a.level < levels:
         raise ExhaustedLevelError(
             f"Ciphertext.{function}: a polynomial of degree {degree} needs an operand at level "
-            f"{levels} here, got level {a.level}"
+            f"{levels}{reason}, got level {a.level}"
         )
 
 

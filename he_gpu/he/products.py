@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.he import key_switch, noise
-from he_gpu.he.arithmetic import check_fits, check_level, check_same
+from he_gpu.he.arithmetic import check_fits, check_level, check_same, check_slots
 from he_gpu.he.ciphertext import Ciphertext
 from he_gpu.he.embedding import rotation_exponent
 from he_gpu.he.evaluation_keys import EvaluationKeys
@@ -56,6 +56,7 @@ def dot(
         if not isinstance(each, Ciphertext):
             raise ArgumentTypeError(f"dot: Ciphertexts expected, got {type(each).__name__}")
         check_same(first, each, "dot")
+        check_slots(each, "dot")
     level = min(each.level for each in everything)
     for each in everything:
         if each.level == level:

@@ -19,6 +19,7 @@ from he_gpu.errors import KeyMismatchError
 from he_gpu.he import noise
 from he_gpu.he.arithmetic import fits
 from he_gpu.he.container import Header, Source, pack, unpack
+from he_gpu.he.encoding import ENCODINGS
 from he_gpu.he.evaluation_keys import EvaluationKeys, GaloisKeys
 from he_gpu.he.keys import ID_BYTES, PublicKey, SecretKey
 from he_gpu.he.ladder import Ladder
@@ -87,6 +88,7 @@ def of_ciphertext(ciphertext: Ciphertext) -> bytes:
         "span": ciphertext.span,
         "is_real": ciphertext.is_real,
         "leftovers": ciphertext.leftovers,
+        "packing": ciphertext.packing,
         "size": float(ciphertext.size),
         "error": float(ciphertext.error),
         "seed": None if seed is None else seed.hex(),
@@ -129,7 +131,7 @@ def context_of(source: Source, device: str, function: str) -> Saved:
         keys = EvaluationKeys.of_secret(ladder, public, secret, randomness)
         return Saved(params, keys, secret, randomness, published)
 
-    digits = (len(ladder.digits(ladder.depth)),)
+    digits = (len(ladder.digits),)
     relin = RelinKey(ladder, words_of("relin", digits, ladder.whole), seed_of("relin"))
     galois = {}
     for name in arrays:
@@ -153,12 +155,18 @@ def ciphertext_of(source: Source, keys: EvaluationKeys, function: str) -> dict[s
         raise KeyMismatchError(f"{function}: the ciphertext has other parameters")
     if header.octets("key", ID_BYTES) != keys.public.key_id:
         raise KeyMismatchError(f"{function}: the ciphertext has another secret key")
-    slots = ladder.ring_degree // 2
-    level = header.integer("level", 0, ladder.depth)
-    n_values = header.integer("n_values", 1, slots)
+    level, packing = header.integer("level", 0, ladder.depth), header.text("packing")
+    if packing not in ENCODINGS:
+        raise header.wrong("packing")
+    polynomial = packing == "coefficients"
+    slots = ladder.ring_degree if polynomial else ladder.ring_degree // 2
+    n_values = header.integer("n_values", slots if polynomial else 1, slots)
     span, leftovers = header.integer("span", n_values, slots), header.get("leftovers", bool)
     if leftovers and span == n_values:
         raise header.wrong("leftovers")
+    is_real = header.get("is_real", bool)
+    if polynomial and not is_real:
+        raise header.wrong("is_real")
     size, error = header.real("size"), max(header.real("error"), noise.least(ladder.chain, level))
     if not fits(ladder, level, size + error):
         raise header.wrong("size")
@@ -176,8 +184,9 @@ def ciphertext_of(source: Source, keys: EvaluationKeys, function: str) -> dict[s
         "level": level,
         "n_values": n_values,
         "span": span,
-        "is_real": header.get("is_real", bool),
+        "is_real": is_real,
         "leftovers": leftovers,
+        "packing": packing,
         "size": size,
         "error": error,
         "keys": keys,

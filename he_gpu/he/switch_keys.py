@@ -50,7 +50,7 @@ class SwitchKey:
             randomness: what the errors are drawn from.
         """
         ring, seed = ladder.whole, randomness.published_seed()
-        digits = ladder.digits(ladder.depth)
+        digits = ladder.digits
         uniform = expand(seed, SWITCH_LABEL, (len(digits),), ring)
         errors = randomness.error((len(digits), ladder.ring_degree))
         half = ring.sub(ring.ntt(ladder.small(ring, errors)), ring.mul(uniform, target))

@@ -54,7 +54,7 @@ class _Unique:
         if os.getpid() != self._process:
             raise ForkedProcessError(
                 f"{type(self).__name__}: made in another process; a forked child would repeat "
-                "its parent's masks, so make a new session in the child"
+                "its parent's masks, so make a new session in the child, or load the context there"
             )
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
@@ -143,9 +143,7 @@ class KeyRing(_Unique):
         if seed is None:
             self._secret = os.urandom(KEY_BYTES)
         elif isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise ArgumentTypeError(
-                f"Session: seed must be None or an int, got {type(seed).__name__}"
-            )
+            raise ArgumentTypeError(f"seed must be None or an int, got {type(seed).__name__}")
         else:
             warnings.warn(
                 "seed= makes every share and mask repeatable by whoever knows the seed: "

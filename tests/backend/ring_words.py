@@ -48,7 +48,7 @@ def to_host(array):
 
 def assert_same(result, expected):
     """Bit for bit the same words, shape and dtype."""
-    result, expected = to_host(result), np.asarray(expected)
+    result, expected = to_host(result), np.asarray(to_host(expected))
     assert result.dtype == expected.dtype
     assert result.shape == expected.shape
     np.testing.assert_array_equal(result, expected)

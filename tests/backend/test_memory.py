@@ -1,7 +1,11 @@
 """The pool of NumPy's memory: blocks come back when nobody uses them, and not before."""
 
 import gc
+import os
+import signal
+import threading
 import warnings
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -13,7 +17,8 @@ LARGE = memory.SMALLEST // 8
 
 @pytest.fixture
 def blocks(monkeypatch):
-    """A pool that nobody else has used."""
+    """A pool that nobody else has used, and to which nothing of earlier tests comes back."""
+    gc.collect()
     pool = memory._Blocks()
     monkeypatch.setattr(memory, "_blocks", pool)
     return pool
@@ -74,6 +79,62 @@ def test_old_sizes_make_room_for_new_ones(blocks, monkeypatch):
     memory.empty((28 * LARGE,), np.uint64)  # more than may be kept at all
     gc.collect()
     assert 8 * 28 * LARGE not in kept(blocks)
+
+
+class Collecting(OrderedDict):
+    """A dictionary within whose calls a garbage collection gives back another block."""
+
+    def __init__(self, pool):
+        super().__init__()
+        self.pool, self.left = pool, 3
+
+    def collect(self):
+        if self.left:
+            self.left -= 1
+            self.pool.give(np.empty(16 * LARGE, np.uint8))
+
+    def get(self, *args):
+        found = super().get(*args)
+        self.collect()
+        return found
+
+    def pop(self, *args):
+        found = super().pop(*args)
+        self.collect()
+        return found
+
+
+def test_a_garbage_collection_within_a_change_miscounts_nothing(blocks):
+    blocks._free = Collecting(blocks)
+    for _ in range(3):
+        arrays = [memory.empty((2, LARGE), np.uint64) for _ in range(2)]
+        del arrays
+        gc.collect()
+        assert blocks._n_bytes == sum(size * n for size, n in kept(blocks).items()) > 0
+    assert blocks._free.left == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_waits_for_no_thread_of_its_parent(blocks):
+    held, done = threading.Event(), threading.Event()
+
+    def change():
+        with blocks._lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)  # ends the child where it waits
+        memory.empty((2, LARGE), np.uint64)
+        os._exit(0)
+    done.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_what_cannot_be_had_leaves_nothing_behind(blocks):

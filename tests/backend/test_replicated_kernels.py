@@ -263,7 +263,8 @@ def test_dealing_refuses_bits(name, modulus):
 def on_both(kernel_device, function, *operands):
     """A step of the launcher on device arrays, which must equal the definition's."""
     expected = getattr(definition, function)(*operands)
-    moved = [kernel_device.xp.asarray(x) if isinstance(x, np.ndarray) else x for x in operands]
+    words = np.ndarray | np.generic
+    moved = [kernel_device.xp.asarray(x) if isinstance(x, words) else x for x in operands]
     assert_same(getattr(launcher, function)(kernel_device, *moved), expected)
     return expected
 

@@ -87,7 +87,7 @@ def test_refused_values(holder, way):
     with pytest.raises(ArgumentTypeError, match="MaskedArray"):
         call(np.ma.masked_array([1.0, 2.0], [True, False]))
     for huge in (1e60, 1.7e308, 1.7e308 + 1.7e308j):
-        with pytest.raises(RangeError, match="level 3 holds values below"):
+        with pytest.raises(RangeError, match=rf"^Ckks.{way}: level 3 holds .* take more depth"):
             call([huge])
 
 
@@ -301,8 +301,22 @@ def test_a_forked_child_publishes_nothing(monkeypatch):
 
 
 def test_publication_needs_parameters_for_it(holder):
-    with pytest.raises(ArgumentValueError, match="public_queries=0, and 0 results"):
+    with pytest.raises(ArgumentValueError, match=r"=0, .* CkksParams\(public_queries=\) reserves"):
         holder.decrypt_public(holder.encrypt(x))
+
+
+def test_values_beyond_the_stated_size_are_neither_decrypted_nor_published():
+    """Such as those of values outside an interval, which are no numbers of anything."""
+    publisher = Ckks(parameters(3, public_queries=4, scale_bits=45), "cpu", 4)
+    X = publisher.encrypt([0.5, 3.0])
+    outside = X.chebyshev([0, 0, 0, 0, 1])
+    assert np.abs(publisher.decrypt_public(X) - [0.5, 3.0]).max() < 0.1
+    for wrong in (outside, X.replace(size=0.1), X.replace(size=float("nan"))):
+        for call in (publisher.decrypt, publisher.decrypt_public):
+            message = rf"Ckks.{call.__name__}: (a value of size .* came out|level .* may reach nan)"
+            with pytest.raises(ArgumentValueError, match=message):
+                call(wrong)
+    assert publisher._publications.count == 3  # whether one is refused says something too
 
 
 def test_noise_that_the_level_cannot_hold_is_refused():

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from he_gpu.errors import ArgumentValueError, SecretAccessError
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError, SecretAccessError
 from he_gpu.he import keys, switch_keys
 from he_gpu.he.embedding import rotation_exponent
 from he_gpu.he.evaluation_keys import GaloisKeys, powers_of_two
@@ -72,7 +72,7 @@ def test_public_key_encrypts_zero(ladder, secret):
 def switch_error(ladder, key, source, target):
     """What is left of b_j + a_j t - P T_j s for each digit."""
     ring, special = ladder.whole, ladder.special_modulus
-    for at, digit in enumerate(ladder.digits(ladder.depth)):
+    for at, digit in enumerate(ladder.digits):
         half, uniform = key.values[at]
         rest = ring.add(half, ring.mul(uniform, target))
         moduli = np.array(ring.moduli)[:, None]
@@ -87,7 +87,7 @@ def test_relinearisation_key(ladder, secret):
     s = secret.values()
     square = ladder.whole.mul(s, s)
     errors = list(switch_error(ladder, key, square, s))
-    assert len(errors) == len(ladder.digits(ladder.depth)) > 1
+    assert len(errors) == len(ladder.digits) > 1
     assert all(is_error(error) for error in errors)
     again = RelinKey(ladder, key.half, key.seed)
     np.testing.assert_array_equal(again.values, key.values)
@@ -170,8 +170,13 @@ def test_expansion_is_uniform_and_differs_by_label_and_seed(ladder):
 # Rotations
 
 
+def with_keys(steps):
+    """A collection that has keys of rotations, without what they are."""
+    return GaloisKeys(DEGREE, {rotation_exponent(step, DEGREE): None for step in steps})
+
+
 def test_powers_of_two_make_every_rotation():
-    galois = GaloisKeys(DEGREE, {})
+    galois = with_keys(powers_of_two(DEGREE))
     steps = {k % SLOTS for k in powers_of_two(DEGREE)}
     for wanted in range(-SLOTS, SLOTS):
         path = galois.path(wanted)
@@ -186,6 +191,35 @@ def test_rotation_with_its_own_key_takes_one_step():
     galois.of_rotation(7)
     assert galois.path(7) == (7,)
     assert rotation_exponent(7, DEGREE) in galois.powers
+
+
+def test_powers_of_two_to_one_side_make_what_they_can():
+    """Of 1, 2 and 4 come 3 and 7, which take -1 where that has a key."""
+    for sign in (1, -1):
+        galois = with_keys([sign, 2 * sign, 4 * sign])
+        for wanted in range(1, 8):
+            path = galois.path(sign * wanted)
+            assert sum(path) % SLOTS == sign * wanted % SLOTS
+            assert {step % SLOTS for step in path} <= {sign * k % SLOTS for k in (1, 2, 4)}
+        for wanted in (-sign, 8 * sign, 9 * sign):
+            assert galois.path(wanted) == (wanted % SLOTS,)  # the key that is missing
+    assert len(with_keys([1, 2, 4, -1]).path(7)) == 3
+    assert len(with_keys([1, 2, 4, 8, -1]).path(7)) == 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "named"), [(-1, -1), (SLOTS - 1, -1), (9, 9), (SLOTS // 2, SLOTS // 2), (-300, 212)]
+)
+def test_a_missing_rotation_is_named_as_it_was_asked_for(steps, named):
+    party = context(1, seed=77).public(rotations=[1, 2, 4], conjugation=False)
+    with pytest.raises(ArgumentValueError, match=rf"by {named} needs .*rotations=\[{named}, "):
+        party.encrypt([1.0]).rotate(steps)
+
+
+@pytest.mark.parametrize("rotations", [3, [1.5], ["1"], [None], [1, 2j]])
+def test_rotations_of_a_public_context_are_integers(rotations):
+    with pytest.raises(ArgumentTypeError, match=r"Ckks.public: rotations must be integers, got"):
+        context(1, seed=77).public(rotations=rotations)
 
 
 def test_missing_keys_are_named():

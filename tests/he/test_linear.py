@@ -334,7 +334,9 @@ def test_shapes_that_do_not_fit(holder):
     X = holder.encrypt(reals(10))
     for call, message in (
         (lambda: matrix(10, 9) @ X, r"at most 512 rows and 10 columns.*got shape \(10, 9\)"),
-        (lambda: X @ matrix(9, 10), r"got shape \(10, 9\)"),
+        (lambda: X @ matrix(9, 11), r"10 rows, .* at most 512 columns, got shape \(9, 11\)"),
+        (lambda: X @ PlainMatrix(matrix(9, 11)), r"must have 10 rows.*got shape \(9, 11\)"),
+        (lambda: X @ matrix(10, SLOTS + 1), r"at most 512 columns, got shape \(10, 513\)"),
         (lambda: matrix(SLOTS + 1, 10) @ X, r"got shape \(513, 10\)"),
         (lambda: X @ reals(9), r"shape \(10,\), got \(9,\)"),
         (lambda: X @ 2.0, r"got shape \(\)"),
@@ -357,6 +359,10 @@ def test_operands_that_are_no_matrices(holder):
             np.full((4, 4), value) @ X
     with pytest.raises(TypeError):
         PlainMatrix(np.eye(2)) @ np.eye(2)
+    with pytest.raises(ArgumentTypeError, match=r"^PlainMatrix: values must be numbers"):
+        PlainMatrix("matrix")
+    with pytest.raises(ArgumentValueError, match=r"^PlainMatrix: values must be a matrix"):
+        PlainMatrix([1.0, 2.0])
     with pytest.raises(KeyMismatchError, match="another secret key"):
         X @ context(2, seed=2).encrypt(reals(4))
 

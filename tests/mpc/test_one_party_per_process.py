@@ -33,14 +33,14 @@ class QueueChannel:
         self._queues = queues
 
     def _send(self, host, words):
-        self._queues[self.parties, host].put(np.array(words))
+        self._queues[self.parties, host].put(words[...].copy())
 
     def _receive(self, host):
         return self._queues[host, self.parties].get(timeout=TIMEOUT_S)
 
     def exchange(self, partials, modulus):
         self.rounds += 1
-        sums = [np.array(partial) for partial in partials]
+        sums = [partial[...].copy() for partial in partials]
         for host in self._others:
             for partial in partials:
                 self._send(host, partial)
@@ -81,20 +81,21 @@ def program(scheme, modulus):
 
     def share(values, owner):
         values = np.asarray(values, signed).view(word)
-        return scheme.share(values if owner in hosted else np.zeros_like(values), owner)
+        words = values if owner in hosted else np.zeros_like(values)
+        return scheme.share(backend.asarray(words), owner)
 
     rng = np.random.default_rng(1)
     a, b, c = (rng.integers(-2000, 2000, shape) for shape in ((4, 3), (4, 3), (3, 2)))
     x, y, z = share(a, 0), share(b, scheme.n_parties - 1), share(c, 1)
     scalar = share(-77, 1)
-    public = np.asarray([5, 6, 7], signed).view(word)
+    public = backend.asarray(np.asarray([5, 6, 7], signed).view(word))
     stacks = {"x": x, "y": y, "z": z, "scalar": scalar}
     stacks["add"] = scheme.add(x, y)
     stacks["sub"] = scheme.sub(x, y)
     stacks["neg"] = scheme.neg(x)
     stacks["add_public"] = scheme.add_public(x, public)
     stacks["mul_public"] = scheme.mul_public(x, public)
-    stacks["matmul_public"] = scheme.matmul_public(public[None] * np.ones((2, 1), word), z)
+    stacks["matmul_public"] = scheme.matmul_public(backend.xp.stack([public, public]), z)
     stacks["sum"] = scheme.sum(x, (1,), False)
     stacks["product"] = scheme.product("mul", x, y, 0)
     stacks["scalar product"] = scheme.product("mul", scalar, scalar, 3)
@@ -104,7 +105,7 @@ def program(scheme, modulus):
     masked = scheme.mask(x)
     stacks["masked"] = scheme.product("matmul", masked, z, 5)
     if isinstance(masked, Masked):
-        scaled = masked.transposed().scaled(np.asarray(word(9)), backend, modulus)
+        scaled = masked.transposed().scaled(backend.asarray(np.asarray(word(9))), backend, modulus)
         stacks["transposed"] = scheme.product("matmul", scaled, y, 5)
         stacks["both masked"] = scheme.product("matmul", scaled, masked, 0)
         batch = masked.viewed(lambda words: words[..., [3, 0, 3], :])
@@ -148,7 +149,8 @@ def program(scheme, modulus):
     for step in range(12):  # in more than one bulk
         stacks[f"long bulk {step}"] = scheme.product("mul", long, long, 4)
     scheme.expect(0)
-    opened = {name: scheme.open(stack) for name, stack in stacks.items()}
+    opened = {name: backend.to_numpy(scheme.open(stack)) for name, stack in stacks.items()}
+    stacks = {name: backend.to_numpy(stack) for name, stack in stacks.items()}
     product = (a * b).astype(object) % modulus
     assert (np.asarray(opened["product"]).astype(object) == product).all()
     assert (np.asarray(opened["below"]) == (a[None] < np.array([0, -50])[:, None, None])).all()

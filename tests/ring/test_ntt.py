@@ -164,10 +164,11 @@ def test_views_and_primes_in_any_order(device):
         assert_same(backend.ntt(view % np.uint32(min(moduli)), moduli), expected)
 
 
-def views(words):
+def views(words, xp=np):
     """Arrays (..., limbs, N) that lie otherwise than in one piece, from (A, B, limbs + 1, N)."""
     fixed = words[0, :, :-1].copy()
-    fixed.flags.writeable = False
+    if xp is np:  # CuPy's arrays can always be written
+        fixed.flags.writeable = False
     return {
         "part of the limbs": words[:, :, 1:],
         "one polynomial": words[0, 0, :-1],
@@ -175,12 +176,12 @@ def views(words):
         "last first": words[::-1, :, :-1],
         "last of one axis first": words[0, ::-1, :-1],
         "axes swapped": words.swapaxes(0, 1)[:, :, :-1],
-        "limbs outermost": np.ascontiguousarray(words.transpose(2, 0, 1, 3)).transpose(1, 2, 0, 3)[
+        "limbs outermost": xp.ascontiguousarray(words.transpose(2, 0, 1, 3)).transpose(1, 2, 0, 3)[
             :, :, :-1
         ],
-        "columns outermost": np.asfortranarray(words)[:, :, :-1],
+        "columns outermost": words.copy(order="F")[:, :, :-1],
         "words reversed": words[:, :, :-1, ::-1],
-        "repeated": np.broadcast_to(words[0, 0, :-1], (3, *words[0, 0, :-1].shape)),
+        "repeated": xp.broadcast_to(words[0, 0, :-1], (3, *words[0, 0, :-1].shape)),
         "read-only": fixed,
         "none": words[:, :0, :-1],
     }
@@ -191,7 +192,8 @@ def views(words):
 def test_views_are_transformed_as_copies(device, layout, n):
     backend, moduli = get_backend(device), LARGE[:2]
     host = limb_words(np.random.default_rng(0), (2, 3, 3, n), (786433,) * 3)
-    view, expected = views(backend.asarray(host))[layout], np.ascontiguousarray(views(host)[layout])
+    view = views(backend.asarray(host), backend.xp)[layout]
+    expected = np.ascontiguousarray(views(host)[layout])
     assert_same(backend.ntt(view, moduli), ntt.ntt(expected, moduli))
     assert_same(backend.intt(view, moduli), ntt.intt(expected, moduli))
     assert_same(view, expected)  # unchanged

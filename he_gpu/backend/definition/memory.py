@@ -8,6 +8,7 @@ so that arrays of nearly the same one share blocks. CuPy has such a pool of its 
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections import OrderedDict
 from typing import Any
@@ -26,31 +27,51 @@ class _Blocks:
     """Blocks that nobody uses, by their size."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a forked child must: another thread's change may be half done in it."""
         self._lock = threading.RLock()  # a garbage collection may give back within give or take
         self._free: OrderedDict[int, list[Array]] = OrderedDict()
         self._n_bytes = 0
+        self._changing = False
 
     def take(self, n_bytes: int) -> Array:
         with self._lock:
-            blocks = self._free.get(n_bytes)
-            if blocks:
-                self._n_bytes -= n_bytes
-                return blocks.pop()
+            self._changing = True
+            try:
+                blocks = self._free.get(n_bytes)
+                if blocks:
+                    self._n_bytes -= n_bytes
+                    return blocks.pop()
+            finally:
+                self._changing = False
         return np.empty(n_bytes, np.uint8)
 
     def give(self, block: Array) -> None:
         if block.nbytes > LARGEST_SUM:
             return
         with self._lock:
-            # The sizes stand in the order in which they were last given back.
-            self._free[block.nbytes] = [*self._free.pop(block.nbytes, []), block]
-            self._n_bytes += block.nbytes
-            while self._n_bytes > LARGEST_SUM and self._free:
-                size, blocks = self._free.popitem(last=False)
-                self._n_bytes -= size * len(blocks)
+            if self._changing:  # within a change by this thread: this block is not kept
+                return
+            self._changing = True
+            try:
+                self._keep(block)
+            finally:
+                self._changing = False
+
+    def _keep(self, block: Array) -> None:
+        # The sizes stand in the order in which they were last given back.
+        self._free[block.nbytes] = [*self._free.pop(block.nbytes, []), block]
+        self._n_bytes += block.nbytes
+        while self._n_bytes > LARGEST_SUM and self._free:
+            size, blocks = self._free.popitem(last=False)
+            self._n_bytes -= size * len(blocks)
 
 
 _blocks = _Blocks()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _blocks.forget())
 
 
 class _Lease:
