@@ -23,7 +23,7 @@ from he_gpu.errors import (
     RangeError,
 )
 from he_gpu.he import noise
-from he_gpu.he.encoding import ENCODINGS, MOST_BITS, encode_constant
+from he_gpu.he.encoding import ENCODINGS, encode_constant, reach
 from he_gpu.he.key_switch import relinearise
 from he_gpu.he.ladder import Ladder
 from he_gpu.he.operands import as_integer, as_numbers
@@ -124,9 +124,9 @@ def at_level(a: Ciphertext, level: int) -> Ciphertext:
     return a.replace(components=rescaled(ladder, above, words), level=level, error=error)
 
 
-def fits(ladder: Ladder, level: int, reach: float) -> bool:
+def fits(ladder: Ladder, level: int, size: float) -> bool:
     """Return whether a level holds values of a size: no coefficient is larger than a slot."""
-    return math.isfinite(reach) and Fraction(reach) < _most(ladder, level)
+    return math.isfinite(size) and Fraction(size) < _most(ladder, level)
 
 
 def check_fits(ladder: Ladder, level: int, size: float, error: float, function: str) -> None:
@@ -145,9 +145,7 @@ def check_fits(ladder: Ladder, level: int, size: float, error: float, function: 
 
 
 def _most(ladder: Ladder, level: int) -> Fraction:
-    """Return half the modulus over the scale; of the modulus, no more than decoding looks at."""
-    modulus = min(ladder.ring(level).modulus, 2 ** (MOST_BITS - 2))
-    return Fraction(modulus, 2) / ladder.scale(level)
+    return reach(ladder.ring(level).modulus, ladder.scale(level))
 
 
 def check_level(a: Ciphertext, function: str) -> None:

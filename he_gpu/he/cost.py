@@ -24,10 +24,10 @@ def computation(chain: Chain) -> int:
     """Return the cost of a computation that goes down all levels of a chain.
 
     It has a product of ciphertexts and one with numbers at each level; without levels, a rotation
-    and a sum with numbers. The unit is N log2(N) of one transform, about 1.3 ns on one core.
+    and a sum with numbers. The unit is N log2(N) of one transform.
 
-    Error: key switches took times in ratios within 20 % of it on an idle core, and 30 % on one
-        with busy neighbours, measured from N = 8192 to 65536 and from 1 to 18 digits.
+    Error: it counts digits too high, as they are transformed together. With 1 or 2 of them a key
+        switch takes up to a fifth more than the mean time for a unit, with 8 a quarter less.
     """
     degree, depth = chain.ring_degree, chain.depth
     each = degree * (degree.bit_length() - 1) + CALL

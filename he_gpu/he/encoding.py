@@ -175,6 +175,14 @@ def limbs_for(bound: float, moduli: Sequence[int]) -> int:
     return len(moduli)
 
 
+def reach(modulus: int, scale: Fraction) -> Fraction:
+    """Return the size that no value at a scale may reach, its error included.
+
+    It is half the modulus over the scale, of no more of the modulus than decoding looks at.
+    """
+    return Fraction(min(modulus, 2 ** (MOST_BITS - 2)), 2) / scale
+
+
 def _residues(
     coefficients: Array, values: Array, scale: Fraction | float, ring: RnsRing, function: str
 ) -> Array:

@@ -18,7 +18,7 @@ from he_gpu.backend.definition.roots import MAX_LOG_DEGREE, MIN_LOG_DEGREE
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, InsecureParametersWarning
 from he_gpu.he.chain import MAX_DEPTH, Chain
 from he_gpu.he.choice import INSECURE, SCALE_BITS, Request, choose, flooding_bits, precision_bits
-from he_gpu.he.encoding import MOST_BITS
+from he_gpu.he.encoding import reach
 from he_gpu.he.security import DEGREES, modulus_bits
 
 MAX_QUERIES = 2**40
@@ -135,8 +135,7 @@ class CkksParams:
 
         Beyond it a number wraps around the modulus, which nobody can see, or float64 holds none.
         """
-        modulus = min(math.prod(self.chain.moduli(level)), 2 ** (MOST_BITS - 2))
-        return float(Fraction(modulus, 2) / self.chain.scales[level])
+        return float(reach(math.prod(self.chain.moduli(level)), self.chain.scales[level]))
 
     @property
     def digest(self) -> bytes:

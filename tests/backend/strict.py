@@ -428,8 +428,8 @@ def take(a, indices, axis=None, out=None):
 
 
 def where(condition, x=None, y=None):
-    if x is None or y is None:
-        raise NotImplementedError("where of one argument waits for the device")
+    assert x is not None, "where of one argument waits for the device"
+    assert y is not None
     return _wrapped(np.where(*map(_operand, (condition, x, y))))
 
 
