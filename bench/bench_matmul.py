@@ -21,7 +21,12 @@ HOST_SIZES = (256, 512, 1024, 2048)
 DEVICE_SIZES = (256, 512, 1024, 2048, 4096, 8192)
 DEMANDED = {("2^64", 1024): 8.5, ("2^64", 2048): 7.5, ("501337", 1024): 1.6, ("501337", 2048): 1.6}
 """Times the float64 product, on the CPU."""
-DEMANDED_ON_HOPPER = {("2^64", 4096): 25, ("2^32", 4096): 70}
+DEMANDED_ON_HOPPER = {
+    ("2^64", 4096): 25,
+    ("2^32", 4096): 70,
+    ("2^64", 8192): 50,
+    ("2^32", 8192): 100,
+}
 """Exact tera-operations per second."""
 PEERS_ON_HOPPER = {"pieces": 4, "integer": 10}
 """Times our product at n = 4096."""
@@ -128,7 +133,7 @@ def test_square(label, n, device, backend, hopper, record):
         scales=scales,
         at_most=at_most and {"float64 product": at_most},
         at_least=at_least and {"tera_operations_per_second": at_least},
-        headline=n in (1024, 4096) and label != "2^61 - 1",
+        headline=n in (1024, 4096, 8192) and label != "2^61 - 1",
         family="square",
         modulus=label,
         n=n,

@@ -8,7 +8,7 @@ from bench.bench_protocol import BITS, beside_additive, check_floor
 from bench.operands import SCHEMES, by_device, operations
 
 SIZES = {"cpu": (256, 512, 1024), "cuda": (256, 1024, 2048, 4096), "emulator": (32,)}
-DEMANDED = {("cpu", 1024): {"float64 product": 45}, ("cuda", 4096): {"float32 product": 10}}
+DEMANDED = {("cpu", 1024): {"float64 product": 45}, ("cuda", 4096): {"float32 product": 6}}
 """The cpu's ratio on any machine, cuda's on a Hopper GPU, both for two parties."""
 
 

@@ -56,6 +56,8 @@ class Recorder:
         n_bytes=None,
         operations=None,
         roof_products=None,
+        mixes=None,
+        multiplications=None,
         elements=None,
         scales=None,
         measured=None,
@@ -74,6 +76,8 @@ class Recorder:
             n_bytes: bytes that the job must read and write, for a throughput.
             operations: exact integer operations, 2 m n k for a product of matrices.
             roof_products: products of the roof's kind that one exact product takes at least.
+            mixes: 32-bit additions, exclusive ors and rotations that the job must do.
+            multiplications: 32-bit multiplications that it must do, high and low halves each one.
             elements: how many results, for millions of them per second.
             scales: by baseline, how many times its work the job does, where that is not 1.
             measured: seconds by name, of baselines that ran as processes of their own before.
@@ -132,6 +136,8 @@ class Recorder:
         if others_share is not None:
             row["others_share_of_cores"] = others_share
         row |= self._rates(row["median"], n_bytes, operations, roof_products)
+        for kind, count in {"mix": mixes, "multiply": multiplications}.items():
+            row |= self._nearer_roof(row, count and getattr(self._roofs, kind)(), count)
         if elements is not None:
             row["million_elements_per_second"] = elements / row["median"] / 1e6
         demands = {"at_most": at_most, "at_least": at_least}
@@ -183,6 +189,13 @@ class Recorder:
             rates["roof"] = roof.name
             rates["share_of_roof"] = rates["gigabytes_per_second"] / roof.rate
         return rates
+
+    def _nearer_roof(self, row, roof, operations):
+        """Return another roof and the share of it, where that is the larger share."""
+        if roof is None or not operations:
+            return {}
+        share = operations / row["median"] / 1e12 / roof.rate
+        return {"roof": roof.name, "share_of_roof": share} if share > row["share_of_roof"] else {}
 
 
 def synchronise(backend):

@@ -1,23 +1,31 @@
 """What a device can do at all, measured in the run that is judged by it.
 
 The copy bandwidth bounds what reads and writes memory; the rate of the BLAS product that exact
-products are made of bounds those: float64 on a CPU, int8 with int32 sums on CUDA.
+products are made of bounds those: float64 on a CPU, int8 with int32 sums on CUDA. There 32-bit
+operations have roofs too, of ChaCha20's kind and multiplications.
 """
 
 import importlib
 import time
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 
+from bench import integer_roofs
 from bench.recorder import synchronise
+from he_gpu.backend import cuda
+from he_gpu.errors import HeGpuError
 
 ROUNDS = 9
 HOST_COPY_BYTES = 2**25
 DEVICE_COPY_BYTES = 2**30
 HOST_GEMM = 2048
 DEVICE_GEMM = 8192
+ROOF_NAMES = {
+    integer_roofs.MIX: "32-bit additions, exclusive ors, rotations",
+    integer_roofs.MULTIPLY: "32-bit multiplications",
+}
 R_8I, R_32I, COMPUTE_32I, TENSOR_OP, TRANSPOSED, PLAIN = 3, 10, 72, 99, 1, 0
 """Values of cuBLAS's enumerations cudaDataType_t, cublasComputeType_t, cublasGemmAlgo_t and
 cublasOperation_t."""
@@ -45,6 +53,8 @@ class Roofs:
         self.measured = {}
         self.copy = cache(self._copy)
         self.gemm = cache(self._gemm)
+        self.mix = cache(partial(self._integers, integer_roofs.MIX))
+        self.multiply = cache(partial(self._integers, integer_roofs.MULTIPLY))
 
     def _copy(self):
         """Bytes read and written by a copy of words, GB/s."""
@@ -68,10 +78,23 @@ class Roofs:
         try:
             job = int8_product(self._backend.xp, DEVICE_GEMM)
         except Exception as error:  # an emulator, or a cuBLAS that is absent or too old
-            self.measured[name] = None
-            self.measured[f"{name}, why not"] = f"{type(error).__name__}: {error}"
-            return None
+            return self._missing(name, error)
         return self._keep(name, 2 * DEVICE_GEMM**3 / self._median(job) / 1e12)
+
+    def _integers(self, kernel):
+        """32-bit operations of a kind, TOP/s; None where no kernels are launched."""
+        if not hasattr(self._backend.xp, "cuda"):
+            return None
+        name = f"{ROOF_NAMES[kernel]}, TOP/s"
+        try:
+            job, operations = integer_roofs.job(cuda.device(self._backend.name), kernel)
+        except HeGpuError as error:
+            return self._missing(name, error)
+        return self._keep(name, operations / self._median(job) / 1e12)
+
+    def _missing(self, name, error):
+        self.measured[name] = None
+        self.measured[f"{name}, why not"] = f"{type(error).__name__}: {error}"
 
     def _median(self, job):
         times = []

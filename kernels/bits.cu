@@ -232,8 +232,9 @@ extern "C" __global__ __launch_bounds__(256) void xor_open_bits_u64(
 // read before it is written.
 extern "C" __global__ __launch_bounds__(256) void split_bits_u64(
     const u64* total, u64* __restrict__ share, u64* rest, u64 n, u64 key0, u64 key1, u64 key2,
-    u64 key3, u64 nonce0, u32 nonce1) {
-    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1);
+    u64 key3, u64 nonce0, u32 nonce1,
+    const u64* __restrict__ calls) {
+    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1, calls);
     split_words(ExclusiveOr{}, stream, total, share, rest, n);
 }
 

@@ -7,14 +7,14 @@
 // Defined by he_gpu/backend/definition/prg.py: keystream (mask 2^64 - 1) and
 // uniform. Source: RFC 8439; the widths w = 2 for q <= 2^48 and w = 3 beyond keep
 // an element within 2^-80 of uniform.
-// Shapes: out (n), any alignment of its words; key 8 and nonce 3 little-endian
-// words. Values: out in [0, q); mask = q - 1 for a power of two q.
+// Shapes: out (n), any alignment of its words; a stream as in streams.cuh. Values:
+// out in [0, q); mask = q - 1 for a power of two q.
 // Threads: a grid-stride loop in one dimension over groups of 64 bytes of
 // keystream per word of an element: w blocks make 8 elements (16 of 32 bits).
 // The launcher keeps the number of blocks at or below 2^32.
 // Constant-time: what a thread does depends on n and w alone.
-#include "chacha.cuh"
 #include "modular.cuh"
+#include "streams.cuh"
 
 // Stores 16 words at out[first], of which `left` exist, by 16 bytes where they may.
 __device__ __forceinline__ void store_block(u32* out, u64 left, const u32* words) {
@@ -34,10 +34,9 @@ __device__ __forceinline__ void store_block(u32* out, u64 left, const u32* words
 }
 
 extern "C" __global__ __launch_bounds__(256) void uniform_ring_u64(
-    u64* __restrict__ out, u64 n, u64 mask, u32 key0, u32 key1, u32 key2, u32 key3, u32 key4,
-    u32 key5, u32 key6, u32 key7, u32 nonce0, u32 nonce1, u32 nonce2) {
-    const ChaCha stream = {{key0, key1, key2, key3, key4, key5, key6, key7},
-                           {nonce0, nonce1, nonce2}};
+    u64* __restrict__ out, u64 n, u64 mask, u64 key0, u64 key1, u64 key2, u64 key3, u64 nonce0,
+    u32 nonce1, const u64* __restrict__ calls) {
+    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1, calls);
     const u64 blocks = (n + 7) / 8;
     for (u64 block = global_index(); block < blocks; block += global_stride()) {
         u32 words[16];
@@ -53,10 +52,9 @@ extern "C" __global__ __launch_bounds__(256) void uniform_ring_u64(
 }
 
 extern "C" __global__ __launch_bounds__(256) void uniform_ring_u32(
-    u32* __restrict__ out, u64 n, u32 key0, u32 key1, u32 key2, u32 key3, u32 key4, u32 key5,
-    u32 key6, u32 key7, u32 nonce0, u32 nonce1, u32 nonce2) {
-    const ChaCha stream = {{key0, key1, key2, key3, key4, key5, key6, key7},
-                           {nonce0, nonce1, nonce2}};
+    u32* __restrict__ out, u64 n, u64 key0, u64 key1, u64 key2, u64 key3, u64 nonce0, u32 nonce1,
+    const u64* __restrict__ calls) {
+    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1, calls);
     const u64 blocks = (n + 15) / 16;
     for (u64 block = global_index(); block < blocks; block += global_stride()) {
         u32 words[16];
@@ -67,10 +65,9 @@ extern "C" __global__ __launch_bounds__(256) void uniform_ring_u32(
 
 extern "C" __global__ __launch_bounds__(256) void uniform_mod_u64(
     u64* __restrict__ out, u64 n, u32 words_per_element, u32 shift, u64 divisor, u64 inverse,
-    u32 key0, u32 key1, u32 key2, u32 key3, u32 key4, u32 key5, u32 key6, u32 key7, u32 nonce0,
-    u32 nonce1, u32 nonce2) {
-    const ChaCha stream = {{key0, key1, key2, key3, key4, key5, key6, key7},
-                           {nonce0, nonce1, nonce2}};
+    u64 key0, u64 key1, u64 key2, u64 key3, u64 nonce0, u32 nonce1,
+    const u64* __restrict__ calls) {
+    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1, calls);
     const ResidueProducts ring(shift, divisor, inverse);
     const u64 groups = (n + 7) / 8;
     for (u64 group = global_index(); group < groups; group += global_stride()) {

@@ -95,8 +95,9 @@ extern "C" __global__ __launch_bounds__(256) void step_shares_ring_u64(
     const u64* __restrict__ opened, const u64* __restrict__ bits, const u64* __restrict__ weights,
     const u64* __restrict__ constants, u64* __restrict__ share, u64* __restrict__ rest, u64 n,
     u32 rows, u32 sets, u32 is_first, u64 key0, u64 key1, u64 key2, u64 key3,
-    u64 nonce0, u32 nonce1) {
-    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1);
+    u64 nonce0, u32 nonce1,
+    const u64* __restrict__ calls) {
+    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1, calls);
     sum_steps(stream, opened, bits, weights, constants, share, rest, n, rows, sets, is_first);
 }
 
@@ -104,7 +105,8 @@ extern "C" __global__ __launch_bounds__(256) void step_shares_ring_u32(
     const u64* __restrict__ opened, const u64* __restrict__ bits, const u32* __restrict__ weights,
     const u32* __restrict__ constants, u32* __restrict__ share, u32* __restrict__ rest, u64 n,
     u32 rows, u32 sets, u32 is_first, u64 key0, u64 key1, u64 key2, u64 key3,
-    u64 nonce0, u32 nonce1) {
-    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1);
+    u64 nonce0, u32 nonce1,
+    const u64* __restrict__ calls) {
+    const ChaCha stream = stream_of(key0, key1, key2, key3, nonce0, nonce1, calls);
     sum_steps(stream, opened, bits, weights, constants, share, rest, n, rows, sets, is_first);
 }

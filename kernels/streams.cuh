@@ -1,6 +1,7 @@
 // Elements drawn from a stream of ChaCha20 in the kernel that uses them, a block at a time.
 //
-// A stream is a key of four 64-bit words and a nonce of one 64-bit and one 32-bit word.
+// A stream is a key of four 64-bit words, a nonce of one 64-bit and one 32-bit word, and a place
+// of calls made before, whose number is added to the first of these; null for none.
 // A block makes a group of 8 elements of 64 bits, or 16 of 32 bits; element i of a call
 // takes the word that uniform in prg.cu gives it. Constant-time: what a thread does
 // depends on sizes alone.
@@ -9,7 +10,8 @@
 #include "runs.cuh"
 
 __device__ __forceinline__ ChaCha stream_of(u64 key0, u64 key1, u64 key2, u64 key3, u64 nonce0,
-                                            u32 nonce1) {
+                                            u32 nonce1, const u64* calls) {
+    if (calls) nonce0 += *calls;
     return {{static_cast<u32>(key0), static_cast<u32>(key0 >> 32), static_cast<u32>(key1),
              static_cast<u32>(key1 >> 32), static_cast<u32>(key2), static_cast<u32>(key2 >> 32),
              static_cast<u32>(key3), static_cast<u32>(key3 >> 32)},

@@ -91,6 +91,11 @@ class Cuda(KernelDevice):
         """The GPU's own number, 132 for an H100."""
         return int(self._device.attributes["MultiProcessorCount"])
 
+    @functools.cached_property
+    def max_shared_bytes(self) -> int:
+        """The GPU's own bound, 227 KiB for an H100."""
+        return int(self._device.attributes["MaxSharedMemoryPerBlockOptin"])
+
     def _bind(self, source: Source, kernel: Kernel) -> Any:
         with self._device:
             module = self._modules.get(source.digest)

@@ -20,8 +20,9 @@ from he_gpu.errors import ArgumentTypeError, ArgumentValueError, KernelSourceErr
 # Limits of every architecture from sm_75 on.
 MAX_GRID = (2**31 - 1, 65535, 65535)
 MAX_BLOCK = (1024, 1024, 64)
-# What a block may have without asking, and what sm_80 and later give to one that asks (sm_75
-# gives 64 KiB: its launchers choose kernels that need no more).
+# What a block may have without asking, and what sm_80 and later give to one that asks (some of
+# them more, `KernelDevice.max_shared_bytes`; sm_75 gives 64 KiB: its launchers choose kernels that
+# need no more).
 STATIC_SHARED_BYTES = 48 * 1024
 MAX_SHARED_BYTES = 99 * 1024
 
@@ -111,9 +112,10 @@ class KernelDevice(ABC):
             raise ArgumentValueError(
                 f"{kernel}: block must have at most {signature.max_threads} threads, got {block}"
             )
-        if not 0 <= shared_bytes <= MAX_SHARED_BYTES:
+        if not 0 <= shared_bytes <= self.max_shared_bytes:
             raise ArgumentValueError(
-                f"{kernel}: shared_bytes must be in [0, {MAX_SHARED_BYTES}], got {shared_bytes}"
+                f"{kernel}: shared_bytes must be in [0, {self.max_shared_bytes}], "
+                f"got {shared_bytes}"
             )
         self._start(signature, function, blocks, threads, args, shared_bytes)
 
@@ -126,6 +128,11 @@ class KernelDevice(ABC):
     @abstractmethod
     def multiprocessors(self) -> int:
         """How many blocks run side by side at least."""
+
+    @property
+    def max_shared_bytes(self) -> int:
+        """Dynamic shared memory that a block may have."""
+        return MAX_SHARED_BYTES
 
     @abstractmethod
     def _bind(self, source: Source, kernel: Kernel) -> Any:

@@ -60,7 +60,10 @@ class Record:
 
         class Device:
             compute_capability = ("75", "120")[index]
-            attributes = {"MultiProcessorCount": (40, 188)[index]}  # noqa: RUF012 - CuPy's way
+            attributes = {  # noqa: RUF012 - CuPy's way
+                "MultiProcessorCount": (40, 188)[index],
+                "MaxSharedMemoryPerBlockOptin": (64, 99)[index] * 1024,
+            }
 
             def __enter__(self):
                 self.before, record.current = record.current, index
@@ -162,6 +165,7 @@ def test_what_reaches_cupy(cupy):
 def test_the_architecture_is_two_numbers(cupy):
     assert [cuda.Cuda(name).compute_capability for name in ("cuda", "cuda:1")] == [(7, 5), (12, 0)]
     assert [cuda.Cuda(name).multiprocessors for name in ("cuda", "cuda:1")] == [40, 188]
+    assert [cuda.Cuda(name).max_shared_bytes for name in ("cuda", "cuda:1")] == [65536, 101376]
 
 
 def test_an_array_of_another_device_is_refused(cupy):

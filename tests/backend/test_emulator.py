@@ -368,7 +368,7 @@ SOUND = (np.arange(8, dtype=np.uint64), np.zeros(8, np.uint64), np.uint64(8))
         ({"block": ()}, ArgumentValueError, "block must be"),
         ({"block": (65,)}, ArgumentValueError, "at most 64 threads"),
         ({"shared_bytes": -1}, ArgumentValueError, "shared_bytes must be"),
-        ({"shared_bytes": launch.MAX_SHARED_BYTES + 1}, ArgumentValueError, "shared_bytes"),
+        ({"shared_bytes": 227 * 1024 + 1}, ArgumentValueError, "shared_bytes"),
         ({"kernel": "absent"}, KernelSourceError, "no kernel 'absent'"),
         ({"family": "absent"}, KernelSourceError, "no kernel family 'absent'"),
     ],

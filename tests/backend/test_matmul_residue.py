@@ -24,6 +24,7 @@ from he_gpu.backend.definition.matmul_residue import (
 from he_gpu.backend.definition.words import RING_32, RING_64, word_dtype
 from he_gpu.backend.device import matmul as launcher
 from he_gpu.backend.device import matmul_residue as kernels
+from he_gpu.backend.device import residue_parts
 from he_gpu.backend.device.crossovers import RESIDUE_CROSSOVERS
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, KernelFaultError
 from tests.backend.ring_words import assert_same, edges, random_words, some_words, to_host
@@ -319,7 +320,7 @@ def test_pieces_of_the_depth():
 @pytest.mark.parametrize("modulus", [251, 2**61 - 1, RING_64])
 @pytest.mark.parametrize("total", [False, True])
 def test_a_long_inner_dimension_is_summed_in_pieces(kernel_device, total, modulus, monkeypatch):
-    monkeypatch.setattr(kernels, "LARGEST_DEPTH", 300)
+    monkeypatch.setattr(residue_parts, "LARGEST_DEPTH", 300)
     rng = np.random.default_rng(5)
     shapes = ((2, 5, 330), (2, 330, 3), (5, 70), (70, 3))
     words = [some_words(rng, shape, modulus) for shape in shapes]
@@ -484,8 +485,10 @@ def test_large_products_are_chosen():
     assert serves(2**61 - 1, least)
     assert not serves(501337, least)
     assert not serves(RING_32, least)
-    assert serves(RING_64, (1, 1, 2**14, 2**14, 2**14, 0))
-    assert not serves(RING_64, (1, 1, 2**15, 2**14, 2**14, 0))  # too much memory
+    assert serves(RING_64, (1, 1, 2**16, 2**16, 2**17, 0))
+    assert not serves(RING_64, (1, 1, 2**31, 2**16, 2**17, 0))
+    assert serves(RING_64, (1, 2047, 2**16, 2**16, 2**17, 0))
+    assert not serves(RING_64, (1, 2048, 2**16, 2**16, 2**17, 0))
     with launcher.forced("matmul_limb"):
         assert not serves(RING_64, least)
 

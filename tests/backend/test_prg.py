@@ -8,8 +8,10 @@ import pytest
 
 from he_gpu.backend import cpu
 from he_gpu.backend.definition import prg as definition
+from he_gpu.backend.definition.sharing import CountedNonce
 from he_gpu.backend.definition.words import word_dtype
 from he_gpu.backend.device import prg as launcher
+from he_gpu.backend.device.sharing import split
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from tests.backend.ring_words import MODULI, SIZES, assert_same, ints, to_host
 
@@ -113,6 +115,19 @@ def test_device_refuses(kernel_device):
         launcher.uniform(kernel_device, KEY, NONCE, 8, 2**64, out=xp.zeros(9, np.uint64))
     with pytest.raises(ArgumentValueError, match="uniform: out must be an aligned, C-contiguous"):
         launcher.uniform(kernel_device, KEY, NONCE, 8, 2**64, out=xp.zeros(16, np.uint64)[::2])
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2**32 - 1, 2**64 - 3])
+@pytest.mark.parametrize("modulus", [2**64, 2**32, 501337])
+def test_device_adds_calls_to_the_nonce(kernel_device, modulus, calls):
+    nonce = CountedNonce((5).to_bytes(8, "little") + b"\1\2\3\4")
+    nonce.calls = kernel_device.xp.asarray(np.array([calls], np.uint64))
+    sum_of_both = ((5 + calls) % 2**64).to_bytes(8, "little") + b"\1\2\3\4"
+    expected = cpu.uniform(KEY, sum_of_both, 21, modulus)
+    assert_same(launcher.uniform(kernel_device, KEY, nonce, 21, modulus), expected)
+    share, rest, total = (kernel_device.xp.zeros(21, word_dtype(modulus)) for _ in range(3))
+    split(kernel_device, total, (KEY, nonce), share, rest, modulus)
+    assert_same(share, expected)
 
 
 @pytest.mark.parametrize(

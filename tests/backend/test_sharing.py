@@ -89,7 +89,7 @@ def test_device_refuses(kernel_device):
         launcher.split(kernel_device, word, STREAMS[0], other, third[:7], 2**64)
     with pytest.raises(ArgumentTypeError, match="split: total must have dtype uint32, got uint64"):
         launcher.split(kernel_device, word, STREAMS[0], other, third, 2**32)
-    with pytest.raises(ArgumentValueError, match="a stream is a key of 32 bytes and a nonce of 12"):
+    with pytest.raises(ArgumentValueError, match="split: key must have 32 bytes, got 5"):
         launcher.split(kernel_device, word, Stream(b"short", bytes(12)), other, third, 2**64)
     pairs = [(xp.zeros(8, np.uint64), xp.zeros(8, np.uint64)) for _ in range(3)]
     with pytest.raises(

@@ -55,6 +55,12 @@ class Roofs:
     def gemm(self):
         return Roof("float64 GEMM, TOP/s", 0.5)
 
+    def mix(self):
+        return Roof("mixes, TOP/s", 2.0)
+
+    def multiply(self):
+        return None
+
 
 def recorder(benchmark, row_seconds=2.0):
     rows = []
@@ -106,6 +112,15 @@ def test_bytes_alone_are_held_against_the_copy():
     record, _ = recorder(Benchmark())
     row = record.compare("a sum", lambda: None, {}, rounds=3, n_bytes=10**9)
     assert (row["roof"], row["share_of_roof"]) == ("copy, GB/s", 0.2)
+
+
+@pytest.mark.parametrize(("mixes", "roof", "share"), [(10**11, "copy", 0.2), (10**12, "mixes", 1)])
+def test_the_nearer_roof_is_kept(mixes, roof, share):
+    record, _ = recorder(Benchmark())
+    row = record.compare(
+        "a keystream", lambda: None, {}, rounds=3, n_bytes=10**9, mixes=mixes, multiplications=1
+    )
+    assert (row["roof"].partition(",")[0], row["share_of_roof"]) == (roof, share)
 
 
 def test_a_scaled_baseline_counts_as_often_as_the_job_is_larger():

@@ -16,6 +16,17 @@ from he_gpu.backend.definition.protocol import truncation_parts
 from he_gpu.backend.definition.words import Array
 
 
+class CountedNonce(bytes):
+    """The nonce of a call that a graph makes again and again, see `he_gpu.backend.graph`.
+
+    Attributes:
+        calls: (1,) uint64 on the device; what it holds when the call is made is added to the first
+            8 bytes, a little-endian number, modulo 2^64.
+    """
+
+    calls: Array
+
+
 class Stream(NamedTuple):
     """One call of a keystream: 32 bytes of key, 12 bytes of nonce."""
 

@@ -144,7 +144,7 @@ def split_bits(
         raise ArgumentValueError("split_bits: share must not share memory with total or rest")
     groups = -(-total.size // 8)
     check_blocks("split_bits", total.size, groups)
-    arguments = (total, share, rest, np.uint64(total.size), *stream_words(stream))
+    arguments = (total, share, rest, np.uint64(total.size), *stream_words("split_bits", *stream))
     launch_rows(device, "bits", "split_bits_u64", 1, groups, arguments)
 
 

@@ -63,9 +63,10 @@ class ResidueCrossover(NamedTuple):
     results: int
 
 
-RESIDUE_BYTES = 2**34
-"""Residues of operands and products may take so much memory, some 16,384 x 16,384 words modulo
-2^64; beyond it kernels serve that need none."""
+RESIDUE_BYTES = 2**33
+"""Residues of a product's operands and results take no more memory at once, which is that of 12,000
+x 12,000 words modulo 2^64, and those of an operand that is kept no more either. Larger products are
+made in parts, and larger operands are cut for each product."""
 
 # Seconds of one product of words, in the model of an H200: 1.2e15 byte operations a second by
 # mma.sync, 3.8e12 bytes a second, 1e-5 s for the launches. s residues cost

@@ -217,7 +217,7 @@ def _sum(
     sizes = (prod(batch) // parties, parties, m, n, depths[0], sum(depths[1:]))
     if _residues_serve(device, sizes, modulus, b_bits):
         mixed = [
-            x if isinstance(x, Kept) else array
+            x if isinstance(x, Kept) else _apart(device, array, result)
             for x, array in zip(operands.values(), arrays, strict=True)
         ]
         residue.matmul_residue(device, mixed, modulus, _apart(device, add, result), result, total)

@@ -7,15 +7,14 @@ have their depth last, filled up with zeros. Operands that are `Kept` are cut on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from he_gpu.backend.definition.matmul_residue import (
-    LARGEST_DEPTH,
-    MOST_MODULI,
     modulus_table,
     n_moduli,
     weights,
@@ -24,62 +23,33 @@ from he_gpu.backend.definition.words import Array, word_dtype, wraps
 from he_gpu.backend.device.crossovers import RESIDUE_BYTES, RESIDUE_CROSSOVERS
 from he_gpu.backend.device.domain import domain, reciprocal_arguments
 from he_gpu.backend.device.operands import fold, operand, steps
+from he_gpu.backend.device.residue_parts import (
+    COLUMNS,
+    MOST_PARTIES,
+    ROWS,
+    STEP,
+    Piece,
+    middle,
+    padded,
+    pieces,
+)
 from he_gpu.backend.kept import Kept
 from he_gpu.backend.launch import MAX_GRID, KernelDevice, grid_1d
-from he_gpu.errors import ArgumentValueError
 
 FAMILY = "matmul_residue"
 CAPABILITY = (8, 0)
 """The first architecture with `mma` on bytes and asynchronous copies."""
 LARGEST_SIDE = 2**31 - 1
 THREADS = 256
-ROWS, COLUMNS = 256, 128
-STEP, STAGES = 64, 4
+STAGES = 4
 SHARED_BYTES = STAGES * (ROWS + COLUMNS) * STEP
 CHUNK = 16
 """Words that a thread cuts, and to a multiple of which products' rows are filled up."""
 QUAD = 4
-MOST_PARTIES = LARGEST_DEPTH // STEP
-"""With more of them one step of each would be too deep."""
-
-
-class Piece(NamedTuple):
-    """What one launch sums: bytes of depth of the two products, each from its start to its end."""
-
-    first: slice
-    second: slice
-
-    def n_steps(self) -> tuple[int, int]:
-        """How many steps of the kernel each takes, for each party."""
-        first, second = (-(-(part.stop - part.start) // STEP) for part in self)
-        return first, second
-
-
-def pieces(parties: int, k: int, k2: int) -> Iterator[Piece]:
-    """Return the launches that sum k and k2 products of every party, `LARGEST_DEPTH` at most each.
-
-    Args:
-        parties: at most `MOST_PARTIES`, if there is more than one piece.
-        k: inner dimension of the first product.
-        k2: of the second, or 0.
-    """
-    none = slice(0, 0)
-    if parties * (k + k2) <= LARGEST_DEPTH:
-        yield Piece(slice(0, k), slice(0, k2))
-        return
-    if parties > MOST_PARTIES:
-        raise ArgumentValueError(
-            f"matmul_residue: parties must be at most {MOST_PARTIES}, got {parties}"
-        )
-    most = LARGEST_DEPTH // parties // STEP * STEP
-    for start in range(0, k, most):
-        yield Piece(slice(start, min(start + most, k)), none)
-    for start in range(0, k2, most):
-        yield Piece(none, slice(start, min(start + most, k2)))
 
 
 def serves(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bool:
-    """Tell whether products of these sizes are past the crossover, and within memory.
+    """Tell whether products of these sizes are past the crossover.
 
     Args:
         device: that runs them.
@@ -88,7 +58,6 @@ def serves(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bool:
     """
     batches, parties, m, n, k, k2 = sizes
     bound, depth = RESIDUE_CROSSOVERS.get(domain(modulus)), parties * (k + k2)
-    n_bytes = MOST_MODULI * batches * ((m + n) * depth + m * n)
     return (
         bound is not None
         and device.compute_capability >= CAPABILITY
@@ -97,7 +66,6 @@ def serves(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bool:
         and batches * m * n >= bound.results
         and max(m, n) <= LARGEST_SIDE
         and parties <= MOST_PARTIES
-        and n_bytes <= RESIDUE_BYTES
     )
 
 
@@ -144,7 +112,8 @@ def multiply_residues(
 
     Args:
         device: where the planes lie.
-        planes: of a and of the transposed b, and the same of a2 and b2, or None.
+        planes: of a and of the transposed b, and the same of a2 and b2, or None; each begins where
+            the piece does.
         plane_steps: of each, in bytes: (modulus, party, batch, line).
         sizes: batches, parties, m, n.
         piece: of the depth.
@@ -156,9 +125,8 @@ def multiply_residues(
     count = 0 if planes[0] is None else len(planes[0])
     products = device.xp.empty((count, batches, m, -(-n // CHUNK) * CHUNK), np.uint8)
     arguments: list[object] = []
-    for i, (x, step) in enumerate(zip(planes, plane_steps, strict=True)):
-        part = piece.first if i < 2 else piece.second
-        arguments += (None if x is None else x[..., part.start :], *map(np.int64, step))
+    for x, step in zip(planes, plane_steps, strict=True):
+        arguments += (x, *map(np.int64, step))
     arguments += (products, _constants(device, count))
     arguments += map(np.uint64, (*sizes, *piece.n_steps()))
     blocks = -(-m // ROWS) * -(-n // COLUMNS)
@@ -213,13 +181,16 @@ def matmul_residue(
 ) -> None:
     """Write a sum of one or two products, `matmul_pair`, by residues.
 
+    Residues of what is not `Kept` take `RESIDUE_BYTES` at most: beyond it the result is made in
+    parts.
+
     Args:
         device: where the arrays lie.
-        operands: a, b or a, b, a2, b2, words or `Kept`, checked; out may overlap them, for they
-            are cut before it is written.
+        operands: a, b or a, b, a2, b2, words or `Kept`, checked.
         modulus: 2^64, 2^32 or 2 <= q <= 2^63.
         add: words (*batch, m, n) that no word of out overlaps, or None.
-        out: contiguous words (*batch, m, n), in a total without the first axis of the batch.
+        out: contiguous words (*batch, m, n), in a total without the first axis of the batch. It
+            overlaps none of the operands.
         total: sum over the first axis of the batch.
     """
     batch = np.broadcast_shapes(*(x.shape[:-2] for x in operands))
@@ -230,50 +201,121 @@ def matmul_residue(
     deepest = max(
         sum(part.stop - part.start for part in (piece.first, piece.second)) for piece in plan
     )
-    count = n_moduli(modulus, parties * deepest)
-    planes = [_planes(device, x, i % 2 == 1, modulus, count) for i, x in enumerate(operands)]
-    views: list[Any] = [_spread(device, x, batch, total) for x in planes]
-    views += [None] * (4 - len(views))
-    _multiply(device, views, modulus, add if total or add is None else add[None], out, plan)
+    task = Task(device, modulus, n_moduli(modulus, parties * deepest), plan)
+    sides = [_side(task, x, i % 2 == 1) for i, x in enumerate(operands)]
+    sides = [_spread(device, x, batch, total) for x in sides]
+    _sum(task, sides, add if total or add is None else add[None], out)
 
 
-def _planes(
-    device: KernelDevice, matrix: Array | Kept, turns: bool, modulus: int, count: int
-) -> Array:
-    """Return the planes of an operand, or of its transpose, cut now or, of one `Kept`, before."""
+class Task(NamedTuple):
+    """What all parts of a result have in common.
+
+    Attributes:
+        device: where the arrays lie.
+        modulus: of the words.
+        n_small: how many small moduli.
+        plan: the pieces of the depth.
+    """
+
+    device: KernelDevice
+    modulus: int
+    n_small: int
+    plan: list[Piece]
+
+
+def _side(task: Task, matrix: Array | Kept, turns: bool) -> Array:
+    """Return an operand, or its transpose, as (1, ..., lines, depth) words, or as planes.
+
+    Planes are those of a `Kept` operand, cut now or before, where they fit.
+    """
+    device, modulus, count, _ = task
     if isinstance(matrix, Kept):
         kept = matrix.transposed() if turns else matrix
-        form = ("residues", count)
-        planes: Array = kept.form(form, lambda words: cut_residues(device, words, modulus, count))
-        return planes
-    words = matrix.swapaxes(-1, -2) if turns else matrix
-    return cut_residues(device, words, modulus, count)
+        if count * prod(kept.shape) <= RESIDUE_BYTES:
+            form = ("residues", count)
+            planes: Array = kept.form(
+                form, lambda words: cut_residues(device, words, modulus, count)
+            )
+            return planes
+        return kept.words[None]
+    return (matrix.swapaxes(-1, -2) if turns else matrix)[None]
 
 
-def _spread(device: KernelDevice, planes: Array, batch: tuple[int, ...], total: bool) -> Array:
-    """Return a view of planes (count, parties, *batch of the result, lines, depth)."""
-    count, *own, lines, depth = planes.shape
-    planes = planes.reshape(count, *[1] * (len(batch) - len(own)), *own, lines, depth)
-    planes = device.xp.broadcast_to(planes, (count, *batch, lines, depth))
-    return planes if total else planes[:, None]
+def _spread(device: KernelDevice, side: Array, batch: tuple[int, ...], total: bool) -> Array:
+    """Return a view of a side (count, parties, *batch of the result, lines, depth)."""
+    count, *own, lines, depth = side.shape
+    index = (slice(None), *(None,) * (len(batch) - len(own)))
+    side = device.xp.broadcast_to(side[index], (count, *batch, lines, depth))
+    return side if total else side[:, None]
+
+
+def _sum(task: Task, sides: Sequence[Array], add: Array | None, out: Array) -> None:
+    """Write a result, or each half of one whose residues would take too much memory."""
+    axis, at = middle(out.shape)
+    if not at or _most_bytes(task, sides, out) <= RESIDUE_BYTES:
+        for number, piece in enumerate(task.plan):
+            planes = [_cut(task, x, piece.part(i)) for i, x in enumerate(sides)]
+            _multiply(task, planes, piece, add, out, accumulate=number > 0)
+            del planes  # before the next ones are cut
+        return
+    for part in (slice(None, at), slice(at, None)):
+        index = (..., part, *(slice(None),) * (-axis - 1))
+        lines = (..., part, slice(None))
+        own = list(sides)
+        for i in range(len(own)):
+            if axis < -2:
+                own[i] = own[i][index]
+            elif i % 2 == axis + 2:  # rows are lines of the left sides, columns of the right ones
+                own[i] = own[i][lines]
+        _sum(task, own, None if add is None else add[index], out[index])
+
+
+def _most_bytes(task: Task, sides: Sequence[Array], out: Array) -> int:
+    """Return how much memory the residues of a result take at once, but for planes kept."""
+    most = 0
+    for piece in task.plan:
+        n_bytes = prod(out.shape)
+        for i, x in enumerate(sides):
+            if not _is_cut(x):
+                batches = (n for n, step in zip(x.shape[:-2], steps(x), strict=False) if step)
+                n_bytes += prod(batches) * x.shape[-2] * padded(piece.part(i))
+        most = max(most, task.n_small * n_bytes)
+    return most
+
+
+def _is_cut(side: Array) -> bool:
+    return bool(side.dtype == np.int8)
+
+
+def _cut(task: Task, side: Array, part: slice) -> Array:
+    """Return the planes of a part of the depth of a side."""
+    if _is_cut(side):
+        return side[..., part.start :]
+    device, modulus, count, _ = task
+    words = side[0][..., part]
+    planes = cut_residues(device, words, modulus, count)
+    return device.xp.broadcast_to(planes, (count, *words.shape[:-1], planes.shape[-1]))
 
 
 def _multiply(
-    device: KernelDevice,
-    planes: list[Any],
-    modulus: int,
+    task: Task,
+    planes: Sequence[Any],
+    piece: Piece,
     add: Array | None,
     out: Array,
-    plan: Sequence[Piece],
+    accumulate: bool,
 ) -> None:
     """Fold the batch axes into one and launch; axes that do not fold are walked one by one."""
+    device, modulus, _, _ = task
+    planes = (*planes, None, None)[:4]
     each = [(0,) * (out.ndim + 2) if x is None else steps(x) for x in planes]
     add_steps = (0,) * (out.ndim + 1) if add is None else steps(add)
     axes = fold(out.shape[:-2], *(step[2:-2] for step in each), add_steps[1:-2], steps(out)[:-2])
     if len(axes) > 1:
         for i in range(len(out)):
             inner = [x if x is None else x[:, :, i] for x in planes]
-            _multiply(device, inner, modulus, None if add is None else add[:, i], out[i], plan)
+            own = None if add is None else add[:, i]
+            _multiply(task, inner, piece, own, out[i], accumulate)
         return
     batches, batch_steps = axes[0] if axes else (1, (0,) * 6)
     plane_steps = [
@@ -282,19 +324,18 @@ def _multiply(
     ]
     *_, add_batch, out_batch = batch_steps
     sizes = (batches, planes[0].shape[1], *out.shape[-2:])
-    for i, piece in enumerate(plan):
-        products = multiply_residues(device, planes, plane_steps, sizes, piece)
-        join_residues(
-            device,
-            products,
-            modulus,
-            add,
-            (add_steps[0], add_batch, *add_steps[-2:]),
-            out,
-            (out_batch, *steps(out)[-2:]),
-            sizes,
-            accumulate=i > 0,
-        )
+    products = multiply_residues(device, planes, plane_steps, sizes, piece)
+    join_residues(
+        device,
+        products,
+        modulus,
+        add,
+        (add_steps[0], add_batch, *add_steps[-2:]),
+        out,
+        (out_batch, *steps(out)[-2:]),
+        sizes,
+        accumulate,
+    )
 
 
 @lru_cache(maxsize=64)

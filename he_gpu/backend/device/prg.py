@@ -6,11 +6,13 @@ straight from key and nonce, so no keystream ever lies in memory.
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
 
 from he_gpu.backend.definition.prg import WORDS_PER_BLOCK, words_per_element
+from he_gpu.backend.definition.sharing import CountedNonce
 from he_gpu.backend.definition.words import (
     RING_32,
     RING_64,
@@ -67,10 +69,7 @@ def _generate(
     out: Array | None,
 ) -> Array:
     """Check the arguments, allocate and launch."""
-    words = (
-        *_little_endian(function, "key", key, 32),
-        *_little_endian(function, "nonce", nonce, 12),
-    )
+    words = stream_words(function, key, nonce)
     per_element = words_per_element(modulus)
     # One thread makes whole blocks: `per_element` of them for every 8 elements, or 16 of 32 bits.
     groups = -(-n // (2 * WORDS_PER_BLOCK if modulus == RING_32 else WORDS_PER_BLOCK))
@@ -99,10 +98,13 @@ def check_blocks(function: str, n: int, blocks: int) -> None:
         )
 
 
-def _little_endian(function: str, name: str, value: Any, size: int) -> list[np.uint32]:
-    """Return bytes as the 32-bit words that the kernels take."""
-    if not isinstance(value, bytes | bytearray | memoryview):
-        raise ArgumentTypeError(f"{function}: {name} must be bytes, got {type(value).__name__}")
-    if len(value) != size:
-        raise ArgumentValueError(f"{function}: {name} must have {size} bytes, got {len(value)}")
-    return [np.uint32(word) for word in np.frombuffer(value, "<u4")]
+def stream_words(function: str, key: bytes, nonce: bytes) -> list[Any]:
+    """Return a stream as the kernels take it, see ``kernels/streams.cuh``."""
+    for name, value, size in (("key", key, 32), ("nonce", nonce, 12)):
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise ArgumentTypeError(f"{function}: {name} must be bytes, got {type(value).__name__}")
+        if len(value) != size:
+            raise ArgumentValueError(f"{function}: {name} must have {size} bytes, got {len(value)}")
+    low, high = struct.unpack("<QI", nonce)
+    calls = nonce.calls if isinstance(nonce, CountedNonce) else None
+    return [*map(np.uint64, struct.unpack("<4Q", key)), np.uint64(low), np.uint32(high), calls]

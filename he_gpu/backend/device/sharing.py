@@ -14,7 +14,7 @@ from he_gpu.backend.definition.sharing import Stream
 from he_gpu.backend.definition.words import RING_32, Array, word_dtype, wraps
 from he_gpu.backend.device.domain import domain, reciprocal_arguments
 from he_gpu.backend.device.operands import full, operand, overlaps, word_type, writable
-from he_gpu.backend.device.prg import check_blocks
+from he_gpu.backend.device.prg import check_blocks, stream_words
 from he_gpu.backend.device.protocol import truncated_bits
 from he_gpu.backend.launch import KernelDevice, grid_1d
 from he_gpu.errors import ArgumentValueError
@@ -39,7 +39,7 @@ def split(
         constants = (np.uint32(per_element), *reciprocal_arguments(modulus))
     groups = _groups("split", total, modulus, per_element)
     if groups:
-        arguments = (total, share, rest, np.uint64(total.size), *constants, *stream_words(stream))
+        arguments = (total, share, rest, np.uint64(total.size), *constants, *_words(stream))
         kernel = f"split_{domain(modulus)}"
         device.launch("sharing", kernel, grid_1d(groups, THREADS), (THREADS,), arguments)
 
@@ -69,7 +69,7 @@ def split_truncated(
     dropped = truncated_bits("split_truncated", bits, dtype)
     groups = _groups("split_truncated", total, modulus, 1)
     if groups:
-        words = [word for stream in streams for word in stream_words(stream)]
+        words = [word for stream in streams for word in _words(stream)]
         arguments = (*arrays, np.uint64(total.size), dropped, *words)
         kernel = f"split_truncated_{domain(modulus)}"
         device.launch("sharing", kernel, grid_1d(groups, THREADS), (THREADS,), arguments)
@@ -87,13 +87,5 @@ def _groups(function: str, total: Array, modulus: int, per_element: int) -> int:
     return int(groups)
 
 
-def stream_words(stream: Stream) -> list[np.generic]:
-    """Return a stream as the kernels take it."""
-    if len(stream.key) != 32 or len(stream.nonce) != 12:
-        raise ArgumentValueError("split: a stream is a key of 32 bytes and a nonce of 12")
-    key, nonce = np.frombuffer(stream.key, "<u8"), np.frombuffer(stream.nonce, "<u4")
-    return [
-        *map(np.uint64, key),
-        np.uint64(int(nonce[0]) | int(nonce[1]) << 32),
-        np.uint32(nonce[2]),
-    ]
+def _words(stream: Stream) -> list[Any]:
+    return stream_words("split", *stream)

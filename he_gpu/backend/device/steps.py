@@ -17,8 +17,7 @@ from he_gpu.backend.definition.steps import BLOCK_BYTES, words_per_row
 from he_gpu.backend.definition.words import Array
 from he_gpu.backend.device.operands import packed, word_type
 from he_gpu.backend.device.planes import THREADS
-from he_gpu.backend.device.prg import check_blocks
-from he_gpu.backend.device.sharing import stream_words
+from he_gpu.backend.device.prg import check_blocks, stream_words
 from he_gpu.backend.launch import KernelDevice, grid_1d
 from he_gpu.errors import ArgumentValueError
 
@@ -60,7 +59,7 @@ def step_shares(
     kernel = f"{name}_ring_u{8 * dtype.itemsize}"
     for party, stream in enumerate(streams):
         share = result[party - hosted.start] if party in hosted else None
-        words = np.uint32(party == 0), *stream_words(stream)
+        words = np.uint32(party == 0), *stream_words(name, *stream)
         arguments = (opened, bits, *public, share, rest, *sizes, *words)
         if share is not None or rest is not None:
             device.launch("steps", kernel, grid_1d(groups, THREADS), (THREADS,), arguments)

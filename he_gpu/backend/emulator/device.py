@@ -99,6 +99,11 @@ class Emulator(KernelDevice):
         """1: blocks run one after another."""
         return 1
 
+    @property
+    def max_shared_bytes(self) -> int:
+        """227 KiB, as sm_90 has: kernels state what the smallest GPU they serve has."""
+        return 227 * 1024
+
     def _bind(self, source: Source, kernel: Kernel) -> Any:
         if source.digest not in self._libraries:
             library = build.build(source, self.sanitizers)
