@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench import work
 from bench.operands import TILE, by_device, repeated, words
 from he_gpu.backend import get_backend
 from he_gpu.backend.definition import bits, sharing
@@ -50,42 +51,29 @@ def parts(result):
 
 
 KERNELS = {
-    # name: the call on (backend, operands), and words read and written for each element
-    "bit_planes": (lambda on, x: on.bit_planes(x.words), 2),
-    "bit_words": (lambda on, x: on.bit_words(x.public[:1], x.words.size, np.uint64), 1 + 1 / K),
-    "split_bits": (run_split_bits, 3),
-    "carry_open": (lambda on, x: on.carry_open(x.nodes, x.masks), 240 / K),
-    "carry_combine": (
-        lambda on, x: on.carry_combine(x.opened, x.nodes, x.masks, x.products),
-        304 / K,
-    ),
-    "and_open": (
-        lambda on, x: on.and_open(x.nodes[:, 0, 1::2], x.a, x.nodes[:, 0, ::2], x.b),
-        160 / K,
-    ),
-    "and_combine": (
-        lambda on, x: on.and_combine(x.both, x.nodes[:, 0, ::2], x.a, x.c),
-        160 / K,
-    ),
-    "xor_open": (lambda on, x: on.xor_open(x.masks, x.masks), 240 / K),
-    "bit_shares": (lambda on, x: on.bit_shares(x.public[:1], x.beta, 1), 4 + 1 / K),
-    "bit_times_word": (
-        lambda on, x: on.bit_times_word(
-            x.public[:1], x.words[None], x.beta, x.product[:, 0], x.beta, 1
-        ),
-        9 + 1 / K,
+    # name: the call on (backend, operands)
+    "bit_planes": lambda on, x: on.bit_planes(x.words),
+    "bit_words": lambda on, x: on.bit_words(x.public[:1], x.words.size, np.uint64),
+    "split_bits": run_split_bits,
+    "carry_open": lambda on, x: on.carry_open(x.nodes, x.masks),
+    "carry_combine": lambda on, x: on.carry_combine(x.opened, x.nodes, x.masks, x.products),
+    "and_open": lambda on, x: on.and_open(x.nodes[:, 0, 1::2], x.a, x.nodes[:, 0, ::2], x.b),
+    "and_combine": lambda on, x: on.and_combine(x.both, x.nodes[:, 0, ::2], x.a, x.c),
+    "xor_open": lambda on, x: on.xor_open(x.masks, x.masks),
+    "bit_shares": lambda on, x: on.bit_shares(x.public[:1], x.beta, 1),
+    "bit_times_word": lambda on, x: on.bit_times_word(
+        x.public[:1], x.words[None], x.beta, x.product[:, 0], x.beta, 1
     ),
 }
-"""For two parties. carry_open and carry_combine join the 32 nodes of the first level, in planes of
-1 / 64 word for each element: 2 x 48 of nodes, 2 x 48 of masks and 48 opened; then 48 opened,
-2 x 48 of nodes, 2 x 16 of masks, 2 x 32 of products and 2 x 32 written. and_open and and_combine
-join as many nodes of an equality tree, in 2 x 16 planes for each operand. bit_times_word and
-xor_open get one array twice, but count two."""
+"""For two parties. carry_open and carry_combine join the 32 nodes of the first level, and_open and
+and_combine as many of an equality tree. bit_times_word and xor_open get one array twice, but count
+two."""
+WORK = work.bits(2)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernel(kernel, device, backend, record):
-    call, n_words = KERNELS[kernel]
+    call = KERNELS[kernel]
     n = by_device(backend, **SIZES)
     host = get_backend("cpu")
     expected = call(bits, Operands(host, CHECKED))
@@ -105,7 +93,7 @@ def test_kernel(kernel, device, backend, record):
         lambda: call(backend, operands),
         baselines,
         rounds=21,
-        n_bytes=int(8 * n_words * n),
+        **WORK[kernel].row(n),
         scales=scales,
         kernel=kernel,
         n=n,

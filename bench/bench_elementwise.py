@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import he_gpu as he
+from bench import work
 from bench.operands import MODULI, TILE, repeated, size, words
 
 HOST_N, DEVICE_N = 2**22, 2**27
@@ -40,9 +41,9 @@ def test_elementwise(label, operation, device, backend, hopper, record):
         lambda: job(a, b, modulus),
         baselines,
         rounds=21,
-        n_bytes=3 * a.nbytes,
+        **work.elementwise(modulus, operation).row(n),
         scales=scales,
-        at_least={"share_of_roof": LEAST_SHARE} if hopper else None,
+        at_least={"share_of_copy": LEAST_SHARE} if hopper else None,
         headline=(label, operation) == ("2^64", "mul"),
         modulus=label,
         n=n,
@@ -77,7 +78,7 @@ def test_weighted_sum(label, n_terms, backend, record):
         lambda: backend.weighted_sum(stacks, weights, modulus),
         {"float64, term by term": plain},
         rounds=21,
-        n_bytes=(n_terms + 1) * stacks[0].nbytes,
+        **work.weighted_sum(modulus, n_terms).row(n),
         modulus=label,
         n=n,
     )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench import work
 from bench.operands import by_device
 from he_gpu.backend import get_backend
 from he_gpu.backend.definition import leaves
@@ -30,28 +31,20 @@ class Operands:
 
 
 KERNELS = {
-    # name: the call on (backend, operands), and planes read and written, of 1 / 64 word each
-    "less_pairs": (lambda on, x: on.less_pairs(x.planes, POWERS, PLACES), 64 + 64),
-    "borrows": (lambda on, x: on.borrows(x.planes, POWERS, (63,) * 32), 64 + 32),
-    "carry_leaves": (
-        lambda on, x: on.carry_leaves(x.public, PLACES, x.mask, x.pairs, 1),
-        64 + 2 * (64 + 32) + 2 * 64,
-    ),
-    "equal_leaves": (
-        lambda on, x: on.equal_leaves(x.planes, x.mask, x.pairs, 1),
-        64 + 2 * (64 + 32) + 2 * 32,
-    ),
-    "choose_nodes": (
-        lambda on, x: on.choose_nodes(x.nodes, PICKS, x.flags),
-        4 * (16 + 2 * 16) + 16 + 4 * 32,
-    ),
+    # name: the call on (backend, operands)
+    "less_pairs": lambda on, x: on.less_pairs(x.planes, POWERS, PLACES),
+    "borrows": lambda on, x: on.borrows(x.planes, POWERS, (63,) * 32),
+    "carry_leaves": lambda on, x: on.carry_leaves(x.public, PLACES, x.mask, x.pairs, 1),
+    "equal_leaves": lambda on, x: on.equal_leaves(x.planes, x.mask, x.pairs, 1),
+    "choose_nodes": lambda on, x: on.choose_nodes(x.nodes, PICKS, x.flags),
 }
 """For two parties. The first two read every plane once, if what is read stays in cache."""
+WORK = work.leaves(2, len(PLACES))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernel(kernel, device, backend, record):
-    call, n_planes = KERNELS[kernel]
+    call = KERNELS[kernel]
     n = by_device(backend, **SIZES)
     host = get_backend("cpu")
     expected = call(leaves, Operands(host, CHECKED))
@@ -71,7 +64,7 @@ def test_kernel(kernel, device, backend, record):
         lambda: call(backend, operands),
         baselines,
         rounds=21,
-        n_bytes=int(8 * n_planes * n // 64),
+        **WORK[kernel].row(n),
         scales=scales,
         kernel=kernel,
         n=n,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import he_gpu as he
-from bench import float64_pieces, torch_peer
+from bench import float64_pieces, torch_peer, work
 from bench.operands import MODULI, by_device, operations, product_bytes, words
 from he_gpu.backend import Kept
 from he_gpu.backend.definition.matmul import plan
@@ -30,7 +30,7 @@ DEMANDED_ON_HOPPER = {
 """Exact tera-operations per second."""
 PEERS_ON_HOPPER = {"pieces": 4, "integer": 10}
 """Times our product at n = 4096."""
-INT8_PRODUCTS = {"2^64": 36, "2^32": 10, "501337": 9}
+INT8_PRODUCTS = work.LIMB_PRODUCTS | {"501337": work.LIMB_PRODUCTS["q <= 2^24"]}
 """Products of byte digits that one exact product takes; 2^61 - 1 goes another way."""
 RESIDUE_SIZES = {"cpu": (), "cuda": (512, 1024, 2048, 4096, 8192), "emulator": (40,)}
 RESIDUE_PEERS = {"2^64": ("byte limbs", "matmul_limb"), "2^61 - 1": ("words", "matmul")}

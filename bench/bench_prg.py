@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from bench import work
 from bench.operands import MODULI, size
-from he_gpu.backend import get_backend, word_dtype
+from he_gpu.backend import get_backend
 from he_gpu.backend.definition import prg as definition
 
 HOST_N, DEVICE_N = 2**22, 2**27
@@ -34,7 +35,7 @@ def test_uniform(label, device, backend, hopper, record):
         lambda: backend.uniform(KEY, NONCE, n, modulus),
         baselines,
         rounds=11,
-        n_bytes=n * word_dtype(modulus).itemsize,
+        **work.uniform(modulus).row(n),
         scales=scales,
         at_least={"gigabytes_per_second": LEAST} if hopper and label == "2^64" else None,
         headline=label == "2^64",
@@ -52,6 +53,6 @@ def test_definition(device, backend, record):
         lambda: definition.keystream(KEY, NONCE, n),
         {"keystream of this device": lambda: backend.keystream(KEY, NONCE, n)},
         rounds=7,
-        n_bytes=8 * n,
+        **work.uniform(2**64).row(n),
         n=n,
     )

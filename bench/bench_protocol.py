@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import he_gpu as he
+from bench import work
 from bench.operands import SCHEMES, TILE, by_device, repeated, words
 from he_gpu.backend import get_backend
 from he_gpu.backend.definition import protocol, sharing
@@ -215,22 +216,22 @@ def run_split_truncated(backend, x, stack, n):
 
 
 KERNELS = {
-    # name: the call on (backend, words, stacks, n), and words read and written for each element
-    "reconstruct": (lambda on, x, stack, n: on.reconstruct(stack[0], 2**64), 3),
-    "add_public": (lambda on, x, stack, n: on.add_public(stack[0], x, 1, 2**64), 5),
-    "open_masked": (lambda on, x, stack, n: on.open_masked(*stack[:2]), 5),
-    "open_scaled": (lambda on, x, stack, n: on.open_scaled(*stack[:2]), 5),
-    "open_scaled by words": (lambda on, x, stack, n: on.open_scaled(*stack[:2], x), 6),
-    "beaver_combine": (lambda on, x, s, n: on.beaver_combine(x, s[0], s[1], x, s[2]), 10),
+    # name: the call on (backend, words, stacks, n)
+    "reconstruct": lambda on, x, stack, n: on.reconstruct(stack[0], 2**64),
+    "add_public": lambda on, x, stack, n: on.add_public(stack[0], x, 1, 2**64),
+    "open_masked": lambda on, x, stack, n: on.open_masked(*stack[:2]),
+    "open_scaled": lambda on, x, stack, n: on.open_scaled(*stack[:2]),
+    "open_scaled by words": lambda on, x, stack, n: on.open_scaled(*stack[:2], x),
+    "beaver_combine": lambda on, x, s, n: on.beaver_combine(x, s[0], s[1], x, s[2]),
     "beaver_combine in total": (
-        lambda on, x, s, n: on.beaver_combine(x, s[0], s[1], x, s[2], total=True),
-        9,
+        lambda on, x, s, n: on.beaver_combine(x, s[0], s[1], x, s[2], total=True)
     ),
-    "truncate_finish": (lambda on, x, s, n: on.truncate_finish(x, s[0], s[1], BITS, 1), 7),
-    "split": (run_split, 3),
-    "split_truncated": (run_split_truncated, 7),
+    "truncate_finish": lambda on, x, s, n: on.truncate_finish(x, s[0], s[1], BITS, 1),
+    "split": run_split,
+    "split_truncated": run_split_truncated,
 }
 """For two parties. beaver_combine gets one array as both public operands, but counts two."""
+WORK = work.protocol(2) | work.SHARING
 
 
 class Definition:
@@ -249,7 +250,7 @@ class Definition:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernel(kernel, device, backend, record):
-    call, n_words = KERNELS[kernel]
+    call = KERNELS[kernel]
     n = by_device(backend, **KERNEL_SIZES)
 
     def operands(on, n):
@@ -275,7 +276,7 @@ def test_kernel(kernel, device, backend, record):
         lambda: call(backend, x, stacks, n),
         baselines,
         rounds=21,
-        n_bytes=8 * n_words * n,
+        **WORK[kernel].row(n),
         scales=scales,
         kernel=kernel,
         n=n,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench import work
 from bench.operands import TILE, by_device, repeated, words
 from he_gpu.backend import get_backend
 from he_gpu.backend.definition import replicated
@@ -36,40 +37,34 @@ def run_deal_mask(on, x):
 
 
 STEPS = {
-    # name: the call on (backend, operands), and words read and written for each element
-    "cross_multiply": (lambda on, x: on.cross_multiply(x.x, x.y, x.add), 14),
+    # name: the call on (backend, operands)
+    "cross_multiply": lambda on, x: on.cross_multiply(x.x, x.y, x.add),
     "cross_multiply, 3 rows, balanced": (
-        lambda on, x: on.cross_multiply(x.x[:3], x.y[:3], x.add, balance=True),
-        11,
+        lambda on, x: on.cross_multiply(x.x[:3], x.y[:3], x.add, balance=True)
     ),
-    "cross_multiply by one word": (lambda on, x: on.cross_multiply(x.x, x.one, x.add), 10),
+    "cross_multiply by one word": lambda on, x: on.cross_multiply(x.x, x.one, x.add),
     "deal_truncation, 1 choice": (
-        lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:1], 16, x.x[2]),
-        6,
+        lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:1], 16, x.x[2])
     ),
     "deal_truncation, 2 choices": (
-        lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:2], 40, x.x[2]),
-        7,
+        lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:2], 40, x.x[2])
     ),
     "deal_truncation ahead of the mask": (
-        lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:1], 16),
-        7,
+        lambda on, x: on.deal_truncation(x.x[0], x.x[1], x.y[:1], 16)
     ),
-    "deal_mask": (run_deal_mask, 5),
+    "deal_mask": run_deal_mask,
     "choose_truncation": (
-        lambda on, x: on.choose_truncation(x.x[0], x.x[1], x.parts[:, :1], 16, 1, x.y[:1]),
-        6,
+        lambda on, x: on.choose_truncation(x.x[0], x.x[1], x.parts[:, :1], 16, 1, x.y[:1])
     ),
     "choose_truncation of parts dealt ahead": (
-        lambda on, x: on.choose_truncation(x.x[0], x.x[1], x.parts, 16, 1),
-        7,
+        lambda on, x: on.choose_truncation(x.x[0], x.x[1], x.parts, 16, 1)
     ),
 }
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_step(step, device, backend, record):
-    call, n_words = STEPS[step]
+    call = STEPS[step]
     n = by_device(backend, **SIZES)
     host = get_backend("cpu")
     expected = call(replicated, Operands(host, CHECKED))
@@ -88,7 +83,7 @@ def test_step(step, device, backend, record):
         lambda: call(backend, operands),
         baselines,
         rounds=21,
-        n_bytes=8 * n_words * n,
+        **work.REPLICATED[step].row(n),
         scales=scales,
         kernel=step,
         n=n,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench import work
 from bench.operands import by_device
 from he_gpu.backend import Stream, get_backend
 from he_gpu.backend.definition import steps
@@ -55,7 +56,7 @@ def test_kernel(name, device, backend, record):
         lambda: operands.sums(backend),
         baselines,
         rounds=9,
-        n_bytes=2 * rows * n // 8 + 8 * 2 * sets * n,
+        **work.step_shares(2, rows, sets).row(n),
         scales=scales,
         kernel="step_shares",
         n=n,

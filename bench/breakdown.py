@@ -21,7 +21,9 @@ KINDS = {
 }
 """Parts of a step by the module of `he_gpu.nn` that a layer or a gradient is defined in."""
 KERNELS = {
-    "matrix products": ("matmul", "matmul_pair", "conv", "conv_pair", "descend"),
+    "matrix products": (
+        "matmul", "matmul_pair", "conv", "conv_pair", "descend", "descend_replicated",
+    ),
     "keystream, dealt and split words": (
         "keystream", "uniform", "split", "split_truncated", "split_bits", "deal_mask",
         "deal_truncation", "choose_truncation",

@@ -2,9 +2,10 @@
 
 `--device cpu,cuda` (or the variable HE_GPU_BENCH_DEVICES) says where to measure; a device that is
 asked for and missing is an error. `--save-results` writes one bench/results/<suite>-<device>.json
-for each suite and device as soon as it ends, where nothing failed but a demand on a ratio;
-without it a run leaves nothing behind. On a machine that others use too, `--wait-idle` lets each
-round wait for idle cores; each row tells what share of the cores others had meanwhile.
+for each suite and device as soon as it ends, where nothing failed but a demand on a ratio, or with
+`--save-partly` the rows that did not fail; without it a run leaves nothing behind. On a machine
+that others use too, `--wait-idle` lets each round wait for idle cores; each row tells what share of
+the cores others had meanwhile.
 """
 
 import json
@@ -48,6 +49,12 @@ def pytest_addoption(parser):
     group = parser.getgroup("he_gpu")
     group.addoption("--device", help="devices to measure, with commas between; default: cpu")
     group.addoption("--save-results", action="store_true", help="write bench/results/*.json")
+    group.addoption(
+        "--save-partly", action="store_true", help="write the rows of a suite of which some fail"
+    )
+    group.addoption(
+        "--results-folder", type=Path, default=HERE / "results", help="where results are written"
+    )
     group.addoption(
         "--row-seconds", type=float, default=ROW_SECONDS, help="what the rounds of a row may take"
     )
@@ -146,12 +153,14 @@ def pytest_runtest_teardown(item, nextitem):
     finally:
         last = nextitem is None or key(nextitem) != key(item)
         if last and found.rows:
-            if item.config.getoption("save_results") and not found.broken:
-                save(*key(item), found)
+            config = item.config
+            whole = not found.broken or config.getoption("save_partly")
+            if config.getoption("save_results") and whole:
+                save(config.getoption("results_folder"), *key(item), found)
             tell(item.config, suite=" on ".join(key(item)), rows=table(found.rows))
 
 
-def save(suite, device, found):
+def save(folder, suite, device, found):
     content = {
         "suite": suite,
         "environment": environment(device),
@@ -159,7 +168,7 @@ def save(suite, device, found):
         "rows": found.rows,
     }
     text = compact(json.dumps(content, indent=1)) + "\n"
-    write_whole(result_path(HERE / "results", suite, device), text)
+    write_whole(result_path(folder, suite, device), text)
 
 
 def table(rows):

@@ -105,9 +105,10 @@ def driver():
 
 
 def commit():
-    """The commit measured, with a plus where the tree differs from it; None outside git.
+    """The commit measured, with a plus where the tree differs from it.
 
-    Results that an earlier suite of the same run has written do not count as a difference.
+    Outside git what the variable HE_GPU_COMMIT says, or None. Results that an earlier suite of the
+    same run has written do not count as a difference.
     """
 
     def git(*arguments):
@@ -120,5 +121,5 @@ def commit():
             "status", "--porcelain", "--untracked-files=no", "--", "..", ":(exclude)results"
         )
     except OSError:
-        return None
-    return name and name + ("+" if changed else "")
+        name = changed = None
+    return name + ("+" if changed else "") if name else os.environ.get("HE_GPU_COMMIT")

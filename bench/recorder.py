@@ -187,7 +187,8 @@ class Recorder:
         elif operations is None and n_bytes is not None:
             roof = self._roofs.copy()
             rates["roof"] = roof.name
-            rates["share_of_roof"] = rates["gigabytes_per_second"] / roof.rate
+            rates["share_of_copy"] = rates["gigabytes_per_second"] / roof.rate
+            rates["share_of_roof"] = rates["share_of_copy"]
         return rates
 
     def _nearer_roof(self, row, roof, operations):

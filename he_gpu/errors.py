@@ -17,6 +17,7 @@ The tree::
     |-- NoSecretKeyError (PermissionError)   decryption without the secret key
     |-- SessionClosedError (RuntimeError)    a session used after close()
     |-- ForkedProcessError (RuntimeError)    a generator used in a forked child
+    |-- CaptureError (RuntimeError)          a step that no graph can repeat
     |-- KernelSourceError (RuntimeError)     a kernel source that is missing or does not compile
     |-- EmulatorError (RuntimeError)         a kernel that the emulator could not run
     |   `-- KernelFaultError                 a kernel that broke a rule of CUDA
@@ -95,6 +96,10 @@ class SessionClosedError(HeGpuError, RuntimeError):
 
 class ForkedProcessError(HeGpuError, RuntimeError):
     """A generator was used in a forked child, where it would repeat its parent's masks."""
+
+
+class CaptureError(HeGpuError, RuntimeError):
+    """A step cannot be recorded: it does not do the same each time, or reads from the device."""
 
 
 class EmulatorError(HeGpuError, RuntimeError):

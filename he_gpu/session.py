@@ -5,7 +5,7 @@ Layer: session, above mpc. Reals enter and leave here; what happens between is `
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +24,7 @@ from he_gpu.ring import KeyRing
 from he_gpu.ring.fixedpoint import as_reals, check_frac_bits, encode, word_bits
 from he_gpu.ring.integers import check_modulus
 from he_gpu.tensor import SecretTensor
+from he_gpu.tensor.captured import Captured
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -66,6 +67,9 @@ class Session:
         device: "auto", "cpu", "cuda", "cuda:N" or "emulator".
         seed: None draws keys from the operating system. An int makes every share and mask
             repeatable, warns, and protects nothing: for tests and benchmarks.
+        graph: whether steps that are repeated become one CUDA graph, see `captured`. Training
+            steps of models do then where they can. Randomness is made step by step, so that
+            shares under one seed are not those of graph=False.
 
     Raises:
         ValueError: a protocol, modulus, number of parties, name or device that does not exist.
@@ -100,6 +104,7 @@ class Session:
         frac_bits: int = 16,
         device: str = "auto",
         seed: int | None = None,
+        graph: bool = False,
     ):
         self._closed = False
         self._tokens: list[Token[Session | None]] = []
@@ -114,7 +119,10 @@ class Session:
             raise ArgumentValueError(f"Session: modulus must be 2**64 or 2**32, got {modulus}")
         self.frac_bits = check_frac_bits(frac_bits, self.modulus, "Session")
         self._backend = get_backend(device)
-        keys = KeyRing(seed)
+        if not isinstance(graph, bool):
+            raise ArgumentTypeError(f"Session: graph must be a bool, got {type(graph).__name__}")
+        self.graph = graph
+        self._keys = keys = KeyRing(seed)
         self._scheme: Scheme
         if protocol == "plain":
             self._scheme = Plain(self._backend, self.modulus)
@@ -197,10 +205,49 @@ class Session:
             raise ArgumentValueError(f"steps: n must be at least 0, got {n}")
         return self._count(int(n))
 
+    def captured(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a step that a GPU repeats by itself, where the session has graph=True.
+
+        Its third call with tensors of the same shapes and fraction bits becomes a CUDA graph; later
+        ones copy their operands, start it and copy the results, and the step's own code does not
+        run. Shares, costs and randomness are those that the step would have had. With graph=False,
+        on the CPU and with protocol="plain", each call is the step itself.
+
+        Args:
+            step: a function of SecretTensors that returns one, or a tuple of them. It must do the
+                same each time: public operands, rates and shapes of what it uses otherwise are
+                those of its third call for ever, and nothing may be revealed in it.
+
+        Returns:
+            A function of the same operands. A mask of an operand stays, one of a result does not.
+
+        Raises:
+            CaptureError: at the third call, a step that differs from the second in what it
+                computes or in its public operands.
+            TypeError: operands or results that are no SecretTensors.
+
+        Cost: as the step, and a copy of operands and results; the device memory of one step is
+            kept for each kind of operands.
+        Leaks: as the step.
+
+        Example:
+            >>> with Session(device="cpu", graph=True) as session:
+            ...     halve = session.captured(lambda x: x * 0.5)
+            ...     x = session.share([8.0, 4.0])
+            ...     for _ in session.steps(3):
+            ...         x = halve(x)
+            ...     x.reveal().round(2).tolist()
+            [1.0, 0.5]
+        """
+        self.check_open("captured")
+        if not callable(step):
+            raise ArgumentTypeError(f"captured: step must be callable, got {type(step).__name__}")
+        return Captured(self, step)
+
     def _count(self, n: int) -> Iterator[int]:
         try:
             for step in range(n):
-                self._scheme.expect(n - step)
+                self._scheme.expect(1 if self.graph else n - step)
                 yield step
         finally:
             self._scheme.expect(0)
@@ -246,6 +293,11 @@ class Session:
     def scheme(self) -> Scheme:
         """The sharing scheme, for the tensors of this session."""
         return self._scheme
+
+    @property
+    def keys(self) -> KeyRing:
+        """The keys of this session's generators."""
+        return self._keys
 
     @property
     def backend(self) -> Backend:

@@ -6,10 +6,11 @@ Layer: the lowest but for ``kernels/``; CuPy is imported here and nowhere else. 
 
 from he_gpu.backend.convolution import Convolution
 from he_gpu.backend.definition.conv import convolve_reals
-from he_gpu.backend.definition.descent import Products, descent_fits
-from he_gpu.backend.definition.sharing import Stream
+from he_gpu.backend.definition.descent import CrossProducts, Products, descent_fits
+from he_gpu.backend.definition.sharing import CountedNonce, Stream
 from he_gpu.backend.definition.steps import words_per_row
 from he_gpu.backend.definition.words import Array, word_dtype
+from he_gpu.backend.graph import Graph, recording
 from he_gpu.backend.kept import Kept
 from he_gpu.backend.registry import Backend, get_backend, to_host, unavailable_reason
 
@@ -17,12 +18,16 @@ __all__ = [
     "Array",
     "Backend",
     "Convolution",
+    "CountedNonce",
+    "CrossProducts",
+    "Graph",
     "Kept",
     "Products",
     "Stream",
     "convolve_reals",
     "descent_fits",
     "get_backend",
+    "recording",
     "to_host",
     "unavailable_reason",
     "word_dtype",

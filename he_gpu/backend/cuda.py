@@ -6,21 +6,29 @@ only module that imports CuPy, and only when a CUDA device is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
+from he_gpu.backend.graph import Graph, Start
 from he_gpu.backend.launch import STATIC_SHARED_BYTES, KernelDevice
 from he_gpu.backend.loader import Kernel, Source
-from he_gpu.errors import ArgumentValueError, DeviceUnavailableError, UnknownDeviceError
+from he_gpu.errors import (
+    ArgumentValueError,
+    CaptureError,
+    DeviceUnavailableError,
+    UnknownDeviceError,
+)
 
 _INSTALL = "pip install '.[cuda13]' (driver 580 or newer) or '.[cuda12]'"
 _OPTIONS = ("--std=c++17",)
 _NULL = np.uint64(0)
+T = TypeVar("T")
 
 
 @functools.cache
@@ -96,6 +104,10 @@ class Cuda(KernelDevice):
         """The GPU's own bound, 227 KiB for an H100."""
         return int(self._device.attributes["MaxSharedMemoryPerBlockOptin"])
 
+    def graph(self) -> CudaGraph:
+        """Return an empty recording."""
+        return CudaGraph(self.xp, self._device)
+
     def _bind(self, source: Source, kernel: Kernel) -> Any:
         with self._device:
             module = self._modules.get(source.digest)
@@ -129,6 +141,83 @@ class Cuda(KernelDevice):
         else:
             with self._device:
                 _call(function, grid, block, words, shared_bytes)
+
+
+class CudaGraph(Graph):
+    """A CUDA graph, with memory of its own that nothing else is put into.
+
+    Args:
+        xp: the module cupy.
+        device: the GPU, as CuPy knows it.
+
+    Work is captured on a stream of its own and replayed on the current one. Arrays that the work
+    makes live in the graph's memory; those that it finds are kept alive.
+    """
+
+    def __init__(self, xp: Any, device: Any):
+        super().__init__()
+        self._xp, self._device = xp, device
+        with device:
+            self._stream = xp.cuda.Stream(non_blocking=True)
+        self._pool = xp.cuda.MemoryPool()
+        self._own: set[int] = set()
+        self._found: list[Any] = []
+        self._graph: Any = None
+
+    def replay(self) -> None:
+        """Start the recorded work on the current stream."""
+        with self._device:
+            self._graph.launch(stream=self._xp.cuda.get_current_stream())
+
+    def launched(self, start: Start) -> None:
+        """Take note of a kernel that is started, and of the arrays that it works on."""
+        super().launched(start)
+        for value in start[4]:
+            if isinstance(value, self._xp.ndarray) and value.data.mem.ptr not in self._own:
+                self._found.append(value)
+
+    def constant(self, words: Any, move: Callable[[Any], Any]) -> Any:
+        """Return words moved to the device, which stay there."""
+        moved = super().constant(words, move)
+        self._found.append(moved)
+        return moved
+
+    def _rehearsed(self, function: Callable[[], T]) -> T:
+        # What the recording will ask for is left behind in the graph's memory.
+        with self._aside():
+            return function()
+
+    def _recorded(self, function: Callable[[], T]) -> T:
+        self._own.clear()
+        self._found.clear()
+        with self._aside():
+            self._stream.begin_capture()
+            try:
+                result = function()
+            except BaseException:
+                with contextlib.suppress(Exception):  # the capture may have been ended by the error
+                    self._stream.end_capture()
+                raise
+            try:
+                self._graph = self._stream.end_capture()
+            except self._xp.cuda.runtime.CUDARuntimeError as error:
+                raise CaptureError(f"graph: CUDA cannot record this work: {error}") from error
+        return result
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Work on the graph's stream, in its memory, between what the current stream is given."""
+        with self._device:
+            current = self._xp.cuda.get_current_stream()
+            self._stream.wait_event(current.record())
+            with self._stream, self._xp.cuda.using_allocator(self._allocate):
+                yield
+            current.wait_event(self._stream.record())
+
+    def _allocate(self, n_bytes: int) -> Any:
+        memory = self._pool.malloc(n_bytes)
+        self._own.add(memory.mem.ptr)
+        return memory
 
 
 def _call(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend import loader
+from he_gpu.backend.graph import Graph, recording
 from he_gpu.backend.loader import Defines, Kernel, Parameter, Source
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, KernelSourceError
 
@@ -117,7 +118,14 @@ class KernelDevice(ABC):
                 f"{kernel}: shared_bytes must be in [0, {self.max_shared_bytes}], "
                 f"got {shared_bytes}"
             )
+        graph = recording()
+        if graph is not None:
+            graph.launched((signature, function, blocks, threads, args, shared_bytes))
         self._start(signature, function, blocks, threads, args, shared_bytes)
+
+    @abstractmethod
+    def graph(self) -> Graph:
+        """Return an empty recording of work on this device."""
 
     @property
     @abstractmethod

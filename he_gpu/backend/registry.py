@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -46,6 +45,8 @@ from he_gpu.backend.device import replicated as device_replicated
 from he_gpu.backend.device import rns as device_rns
 from he_gpu.backend.device import sharing as device_sharing
 from he_gpu.backend.device import steps as device_steps
+from he_gpu.backend.graph import Graph, recording
+from he_gpu.backend.launch import KernelDevice
 from he_gpu.errors import ArgumentTypeError, DeviceUnavailableError, UnknownDeviceError
 
 
@@ -54,7 +55,6 @@ class Backend:
 
     Attributes:
         name: the device's name.
-        xp: the array module, numpy or cupy.
         is_host: whether its arrays are NumPy arrays.
     """
 
@@ -94,6 +94,7 @@ class Backend:
     bit_times_word: Callable[..., Array]
     step_shares: Callable[..., Array]
     descend: Callable[..., Array]
+    descend_replicated: Callable[..., Array]
     cross_multiply: Callable[..., Array]
     deal_truncation: Callable[..., Array]
     deal_mask: Callable[..., None]
@@ -111,20 +112,37 @@ class Backend:
     automorphism_rns: Callable[..., Array]
     extend_rns: Callable[..., Array]
 
-    def __init__(self, name: str, xp: ModuleType, operations: Mapping[str, Callable[..., Any]]):
+    def __init__(
+        self,
+        name: str,
+        operations: Mapping[str, Callable[..., Any]],
+        device: KernelDevice | None = None,
+    ):
         self.name = name
-        self.xp = xp
-        self.is_host = xp is np
+        self._device = device
+        self.is_host = self.xp is np
         for operation, function in operations.items():
             setattr(self, operation, function)
 
+    @property
+    def xp(self) -> Any:
+        """The array module, numpy or cupy."""
+        return np if self._device is None else self._device.xp
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Return an uninitialised array of the device, from a pool where there is one."""
-        return memory.empty(shape, dtype) if self.is_host else self.xp.empty(shape, dtype)
+        return memory.empty(shape, dtype) if self.xp is np else self.xp.empty(shape, dtype)
 
     def asarray(self, words: Array) -> Array:
         """Move a NumPy array to the device."""
+        graph = recording()
+        if graph is not None and (type(words) is np.ndarray or isinstance(words, np.generic)):
+            return graph.constant(words, self.xp.asarray)
         return self.xp.asarray(words)
+
+    def graph(self) -> Graph | None:
+        """Return an empty recording of work on the device, or None where there is no such thing."""
+        return None if self._device is None else self._device.graph()
 
     def to_numpy(self, words: Array) -> Array:
         """Move an array of the device to NumPy."""
@@ -176,7 +194,7 @@ _DEFINITIONS: dict[str, Callable[..., Any]] = {
         ),
         leaves: ("less_pairs", "borrows", "carry_leaves", "equal_leaves", "choose_nodes"),
         steps: ("step_shares",),
-        descent: ("descend",),
+        descent: ("descend", "descend_replicated"),
         replicated: ("cross_multiply", "deal_truncation", "deal_mask", "choose_truncation"),
         ntt: ("ntt", "intt"),
         rns: _RESIDUES,
@@ -259,7 +277,7 @@ def _make(device: str) -> Backend:
             "intt": ntt_float.intt,
             **{name: getattr(rns_float, name) for name in _RESIDUES},
         }
-        return Backend("cpu", np, _DEFINITIONS | fast)
+        return Backend("cpu", _DEFINITIONS | fast)
     launcher = emulator.device() if device == "emulator" else cuda.device(device)
     operations = {
         name: partial(getattr(family, name), launcher)
@@ -267,7 +285,7 @@ def _make(device: str) -> Backend:
         for name in _DEFINITIONS
         if hasattr(family, name)
     }
-    return Backend(device, launcher.xp, operations)
+    return Backend(device, operations, launcher)
 
 
 def to_host(value: Any) -> Any:

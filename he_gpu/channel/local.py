@@ -63,6 +63,16 @@ class LocalChannel:
         for party in self.parties:
             self.sent[party] += n_bytes
 
+    def spent(self) -> list[int]:
+        """Return all that is counted."""
+        return [self.rounds, *self.sent]
+
+    def spend(self, amounts: Sequence[int]) -> None:
+        """Count what a repeated step sends; see `spent`."""
+        self.rounds += amounts[0]
+        for party, n_bytes in enumerate(amounts[1:]):
+            self.sent[party] += n_bytes
+
     def transfer(self, messages: Sequence[Message]) -> list[Any]:
         """Send messages from party to party, all in one round.
 

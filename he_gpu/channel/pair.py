@@ -43,6 +43,14 @@ class PairChannel:
         """Bytes of the larger channel."""
         return self._channel.bytes_sent
 
+    def spent(self) -> list[int]:
+        """Return what the larger channel counts."""
+        return self._channel.spent()
+
+    def spend(self, amounts: Sequence[int]) -> None:
+        """Count what a repeated step sends; see `LocalChannel.spend`."""
+        self._channel.spend(amounts)
+
     def exchange(self, partials: Sequence[Array], modulus: int) -> Sequence[Array]:
         """Return the sums of both parties' words; see `LocalChannel.exchange`.
 

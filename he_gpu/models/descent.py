@@ -130,7 +130,7 @@ class Descent(NamedTuple):
                     continue
                 unlogged = -step % log_every if log_every else self.n_steps
                 n = 0
-                if unlogged and F.is_masked:
+                if unlogged:
                     most = min(unlogged, self.n_steps - step)
                     w, n = descended(w, y, F, step_matrix, most)
                 if n == 0:

@@ -35,6 +35,7 @@ class Additive(Scheme):
     """
 
     name = "additive"
+    can_repeat = True
 
     def __init__(
         self,
@@ -58,6 +59,15 @@ class Additive(Scheme):
     def cost(self) -> Cost:
         """Rounds and bytes so far."""
         return Cost(self._channel.rounds, self._channel.bytes_sent, self._dealer.bytes_sent)
+
+    def spent(self) -> list[int]:
+        """Return the counters behind `cost`."""
+        return [self._dealer.bytes_sent, *self._channel.spent()]
+
+    def spend(self, amounts: Sequence[int]) -> None:
+        """Add to these counters."""
+        self._dealer.bytes_sent += amounts[0]
+        self._channel.spend(amounts[1:])
 
     def expect(self, n_repeats: int) -> None:
         """Let the dealer make correlations for n_repeats equal steps in bulk."""
@@ -222,37 +232,40 @@ class Additive(Scheme):
         self,
         w: Array,
         y: Array,
-        forward: tuple[Masked, int],
-        backward: tuple[Masked, int],
+        forward: tuple[Array | Masked, int],
+        backward: tuple[Array | Masked, int],
         n_steps: int,
     ) -> tuple[Array, int]:
         """Take steps ``w - G (F w - y)`` at once; see `Scheme.descend`.
 
-        Some are taken where this process hosts every party, the ring is that of 2**64, the steps
-        are small (`descent_fits`) and the dealer has made their correlations.
+        Some are taken where this process hosts every party, the ring is that of 2**64, both
+        matrices are masked, the steps small (`descent_fits`) and their correlations made in bulk.
 
         Cost: for each step that of both products, 4 rounds.
         Error, Leaks: as `product`; the shares are bit for bit those of the single operations.
         """
-        channel, right = self._channel, (w.shape[1:], y.shape[1:])
+        channel = self._channel
         if (
             not isinstance(channel, LocalChannel)
             or len(channel.parties) < self.n_parties
             or self.modulus != 2**64
-            or not descent_fits(self.n_parties, len(y[0]), *right[0])
+            or not descent_fits(self.n_parties, len(y[0]), *w.shape[1:])
         ):
             return w, 0
-        halves = forward, backward
-        products = [
-            (matrix.handle, shape, drop)
-            for (matrix, drop), shape in zip(halves, right, strict=True)
+        halves = [
+            (matrix, drop, tuple(x.shape[1:]))
+            for (matrix, drop), x in ((forward, w), (backward, y))
+            if isinstance(matrix, Masked)
         ]
+        if len(halves) < 2:
+            return w, 0
+        products = [(matrix.handle, shape, drop) for matrix, drop, shape in halves]
         n, correlations = self._dealer.products_ahead(products, n_steps)
         if not n:
             return w, 0
         predict, correct = (
             Products(matrix.opened.words, matrix.mask.words, *each[1:], drop)
-            for (matrix, drop), each in zip(halves, correlations, strict=True)
+            for (matrix, drop, _), each in zip(halves, correlations, strict=True)
         )
         # A step opens both right operands, less their masks, and both products.
         channel.count(4 * n, n * 2 * (w[0].nbytes + y[0].nbytes) * (self.n_parties - 1))

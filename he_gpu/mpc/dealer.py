@@ -161,7 +161,7 @@ class Dealer:
         """
         self._own.check_process()
         wanted = [self._wanted("matmul", *product) for product in products]
-        n, items = self._pool.take_ahead(wanted, n_steps)
+        n, items = self._pool.take_ahead(wanted, n_steps, named=True)
         correlations = [Correlation(*fields) for fields in items]
         self.bytes_sent += sum(3 * each.c[:, 0].nbytes for each in correlations)
         return n, correlations

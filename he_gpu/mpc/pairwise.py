@@ -8,10 +8,11 @@ Source: zero shares from pairwise keys as in Araki et al., CCS 2016.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 from he_gpu.backend import Array, Backend, word_dtype
-from he_gpu.mpc.pool import Pool
+from he_gpu.mpc.pool import Pool, Wanted
 from he_gpu.ring import KeyRing, Prg
 
 DEALER = 2
@@ -93,10 +94,31 @@ class Pairwise:
                 it itself; all parties are hosted here.
         """
         self._keys.check_process()  # a forked child must not take what its parent takes too
-        kind = "truncation", shape, drop
-        ready = self._pool.ready(kind)
+        ready = self._pool.ready(_truncation(shape, drop))
         if ready is not None:
             return TruncationMasks(*ready)
+        return TruncationMasks(*self._pool.take(*self._wanted(shape, drop, balance)))
+
+    def truncations_ahead(
+        self, truncations: Sequence[tuple[tuple[int, ...], int]], n_steps: int
+    ) -> tuple[int, list[TruncationMasks]]:
+        """Return the masks for truncations of this step and some after it, made in one go.
+
+        Args:
+            truncations: of each the shape of its words and the bits to drop; a step asks
+                `truncation_masks` for them in this order, and for no other masks.
+            n_steps: the most steps.
+
+        Returns:
+            How many steps, perhaps 0; and of each truncation the masks, steps first.
+        """
+        self._keys.check_process()
+        wanted = [self._wanted(shape, drop) for shape, drop in truncations]
+        n, items = self._pool.take_ahead(wanted, n_steps)
+        return n, [TruncationMasks(*fields) for fields in items]
+
+    def _wanted(self, shape: tuple[int, ...], drop: int, balance: bool = False) -> Wanted:
+        """Return what the pool must know of the masks for a truncation."""
 
         def make(n: int) -> tuple[Any, ...]:
             hiding = self._hiding(n, shape, balance and n == 1)
@@ -114,7 +136,7 @@ class Pairwise:
             word = word_dtype(self._modulus).itemsize
             return 13 * math.prod(shape) * word  # the same wherever parties are
 
-        return TruncationMasks(*self._pool.take(kind, make, n_bytes))
+        return _truncation(shape, drop), make, n_bytes
 
     def deal(self, shape: tuple[int, ...], drop: int, mask: Array | None) -> Dealt:
         """Return what undoes the mask of one truncation.
@@ -213,3 +235,8 @@ class Pairwise:
         if label not in self._prgs:
             self._prgs[label] = self._keys.prg(label, self._backend)
         return self._prgs[label]
+
+
+def _truncation(shape: tuple[int, ...], drop: int) -> Hashable:
+    """Return what tells truncations whose masks serve each other."""
+    return "truncation", shape, drop

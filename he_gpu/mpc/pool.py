@@ -111,28 +111,35 @@ class Pool:
             return [field[0] for field in make(1)]
         return self._filled(kind, make, n_bytes).next()
 
-    def take_ahead(self, wanted: Sequence[Wanted], n_steps: int) -> tuple[int, list[Any]]:
+    def take_ahead(
+        self, wanted: Sequence[Wanted], n_steps: int, named: bool = False
+    ) -> tuple[int, list[Any]]:
         """Take what this step and some after it ask for, as far as it is made in one go.
 
         Args:
-            wanted: all that a step asks for, in its order, as `take` takes it; each kind names a
-                mask.
+            wanted: all that a step asks for, in its order, as `take` takes it.
             n_steps: the most steps.
+            named: whether each kind names a mask.
 
         Returns:
-            How many steps, 0 where some kind is new; and the fields of each kind, their items
-            along the first axis.
+            How many steps, 0 where some kind is new, asked for twice in a step or made one by one;
+            and the fields of each kind, their items along the first axis.
         """
+        kinds = {kind for kind, _, _ in wanted}
+        if len(kinds) < len(wanted):
+            return 0, []
         found = []
         for kind, make, n_bytes in wanted:
             items = self._items.get(kind)
             if items is None or not items.left:
-                if self._repeats == 1 or kind not in self._named_before:
+                again = kind in (self._named_before if named else self._asked)
+                if not again or self._bulk(n_bytes) == 1:
                     return 0, []
                 items = self._filled(kind, make, n_bytes)
             found.append(items)
         n = min(n_steps, self._repeats, *(items.left for items in found))
-        self._named.update(kind for kind, _, _ in wanted)
+        if named:
+            self._named |= kinds
         self._ahead = n - 1
         return n, [items.many(n) for items in found]
 
@@ -140,6 +147,10 @@ class Pool:
         self, kind: Hashable, make: Callable[[int], tuple[Any, ...]], n_bytes: Callable[[], int]
     ) -> _Items:
         """Make the items of a kind for the steps that are left, or as many as fit."""
-        n = min(self._repeats, max(1, BULK_BYTES // max(1, n_bytes())))
+        n = self._bulk(n_bytes)
         self._items[kind] = items = _Items(make(n), n)
         return items
+
+    def _bulk(self, n_bytes: Callable[[], int]) -> int:
+        """Return how many items are made in one go."""
+        return min(self._repeats, max(1, BULK_BYTES // max(1, n_bytes())))

@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from he_gpu.backend import Array, Backend, word_dtype
+from he_gpu.backend import Array, Backend, CrossProducts, descent_fits, word_dtype
 from he_gpu.channel import Cost, LocalChannel, PairChannel
 from he_gpu.mpc.additive import Additive
+from he_gpu.mpc.masked import Masked
 from he_gpu.mpc.operation import multiply_pair, product_shape
 from he_gpu.mpc.pairwise import DEALER, Pairwise, TruncationMasks
 from he_gpu.mpc.scheme import Operation, Scheme, public_words, step_weights
@@ -37,6 +38,7 @@ class Replicated(Scheme):
     """
 
     name = "replicated"
+    can_repeat = True
     n_parties = 3
 
     def __init__(self, keys: KeyRing, backend: Backend, modulus: int, channel: LocalChannel):
@@ -54,6 +56,14 @@ class Replicated(Scheme):
         """Rounds and bytes so far; dealer_bytes is what party 2 deals for comparisons."""
         dealt = self._pair.cost.dealer_bytes
         return Cost(self._channel.rounds, self._channel.bytes_sent, dealt)
+
+    def spent(self) -> list[int]:
+        """Return the counters behind `cost`."""
+        return self._pair.spent()
+
+    def spend(self, amounts: Sequence[int]) -> None:
+        """Add to these counters."""
+        self._pair.spend(amounts)
 
     def shares(self, stack: Array) -> Array:
         """Return (parties, 2, *shape): the two words of each party."""
@@ -182,6 +192,36 @@ class Replicated(Scheme):
                 self.backend.add(z[:1], word, self.modulus, out=z[:1])
             hidden.append((z, masks, each.drop))
         return self._all_truncated(hidden)
+
+    def descend(
+        self,
+        w: Array,
+        y: Array,
+        forward: tuple[Array | Masked, int],
+        backward: tuple[Array | Masked, int],
+        n_steps: int,
+    ) -> tuple[Array, int]:
+        """Take steps ``w - G (F w - y)`` at once; see `Scheme.descend`.
+
+        Some are taken where this process hosts every party, the ring is that of 2**64, the steps
+        are small (`descent_fits`) and their masks made in bulk.
+
+        Cost: for each step that of both products, 4 rounds.
+        Error, Leaks: as `product`; the words are bit for bit those of the single operations.
+        """
+        fits = descent_fits(3, y.shape[1], *w.shape[1:])
+        if self._n_hosted < 3 or self.modulus != 2**64 or not fits:
+            return w, 0
+        (F, predicted), (G, corrected) = forward, backward
+        truncations = (tuple(y.shape[1:]), predicted), (tuple(w.shape[1:]), corrected)
+        n, masks = self._pairwise.truncations_ahead(truncations, n_steps)
+        if not n:
+            return w, 0
+        predict = CrossProducts(F, *masks[0], predicted)
+        correct = CrossProducts(G, *masks[1], corrected)
+        # Of each word of both products a party sends two.
+        self._channel.count(4 * n, n * 2 * (w[0].nbytes + y[0].nbytes))
+        return self.backend.descend_replicated(w, y, predict, correct), n
 
     def truncate(self, x: Array, drop: int) -> Array:
         """Return shares of x / 2**drop.

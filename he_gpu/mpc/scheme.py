@@ -140,8 +140,8 @@ class Scheme(ABC):
         self,
         w: Array,
         y: Array,
-        forward: tuple[Masked, int],
-        backward: tuple[Masked, int],
+        forward: tuple[Array | Masked, int],
+        backward: tuple[Array | Masked, int],
         n_steps: int,
     ) -> tuple[Array, int]:
         """Take some steps ``w - G (F w - y)`` of a descent at once, where the scheme can.
@@ -149,7 +149,7 @@ class Scheme(ABC):
         Args:
             w: stack of the weights, rows by (width, targets).
             y: stack of the targets, rows by (n, targets).
-            forward: F, (n, width), masked, and how many bits its product's truncation drops.
+            forward: F, (n, width), and how many bits its product's truncation drops.
             backward: G, (width, n), likewise.
             n_steps: the most steps, all of them announced by `expect`.
 
@@ -164,6 +164,16 @@ class Scheme(ABC):
 
     def expect(self, n_repeats: int) -> None:  # noqa: B027 - a hint that schemes may ignore
         """Hint that every coming product and truncation comes n_repeats times; 0 ends the hint."""
+
+    can_repeat = False
+    """Whether a device may repeat operations without this code: they look at no value."""
+
+    def spent(self) -> list[int]:
+        """Return the counters behind `cost`."""
+        return []
+
+    def spend(self, amounts: Sequence[int]) -> None:  # noqa: B027 - nothing is counted here
+        """Add to these counters what operations cost that were repeated without this code."""
 
     def add(self, x: Array, y: Array) -> Array:
         """Return the stack of ``x + y``. Cost: none."""

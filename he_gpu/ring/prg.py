@@ -13,11 +13,13 @@ import math
 import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
 
-from he_gpu.backend import Array, Backend, Stream
+from he_gpu.backend import Array, Backend, CountedNonce, Stream
 from he_gpu.backend.definition.prg import WORDS_PER_BLOCK, n_keystream_words
 from he_gpu.errors import (
     ArgumentTypeError,
@@ -79,6 +81,7 @@ class Prg(_Unique):
         self._key = key
         self._backend = backend
         self._calls = 0
+        self._counted: tuple[int, Array] | None = None
         self._lock = threading.Lock()
 
     def uniform(self, shape: tuple[int, ...], modulus: int, out: Array | None = None) -> Array:
@@ -122,9 +125,38 @@ class Prg(_Unique):
                 f"shape {shape} takes {blocks}"
             )
         with self._lock:  # two threads must never take one nonce
-            nonce = self._calls.to_bytes(12, "little")
+            number = self._calls
             self._calls += 1
+        if self._counted is None:
+            return Stream(self._key, number.to_bytes(12, "little"))
+        first, calls = self._counted
+        nonce = CountedNonce((number - first).to_bytes(12, "little"))
+        nonce.calls = calls
         return Stream(self._key, nonce)
+
+    @property
+    def calls(self) -> int:
+        """How many calls were made, which is the number of the next one."""
+        return self._calls
+
+    def skip(self, n: int) -> None:
+        """Leave n calls to somebody who makes them without asking: a graph that is replayed."""
+        self.check_process()
+        with self._lock:
+            self._calls += n
+
+    @contextmanager
+    def counted_by(self, calls: Array) -> Iterator[None]:
+        """Number this block's calls from what the device finds in ``calls`` when it makes them.
+
+        Args:
+            calls: (1,) uint64 on the device; now, the number of calls so far.
+        """
+        self._counted = self._calls, calls
+        try:
+            yield
+        finally:
+            self._counted = None
 
 
 class KeyRing(_Unique):
@@ -152,7 +184,7 @@ class KeyRing(_Unique):
                 stacklevel=3,
             )
             self._secret = hashlib.sha256(f"he_gpu insecure seed {int(seed):x}".encode()).digest()
-        self._labels: set[str] = set()
+        self._prgs: dict[str, Prg] = {}
 
     def prg(self, label: str, backend: Backend) -> Prg:
         """Return the generator of a label, once.
@@ -161,7 +193,13 @@ class KeyRing(_Unique):
             ArgumentValueError: a label asked for twice; its stream would start again.
         """
         self.check_process()
-        if label in self._labels:
+        if label in self._prgs:
             raise ArgumentValueError(f"KeyRing.prg: label {label!r} already has its generator")
-        self._labels.add(label)
-        return Prg(hkdf_sha256(self._secret, _SALT, label.encode()), backend)
+        prg = Prg(hkdf_sha256(self._secret, _SALT, label.encode()), backend)
+        self._prgs[label] = prg
+        return prg
+
+    @property
+    def prgs(self) -> list[Prg]:
+        """Every generator so far."""
+        return list(self._prgs.values())

@@ -4,7 +4,7 @@ Layer: tensor. The files in the order in which they build on each other: `layout
 `tournament`, `selection`, `arithmetic`; `windows`, `convolution`; `arguments`, `shaping`,
 `joining`; `equation`, `contraction`, `linear`, `norms`; `plan`, `evaluation`, `fitting`,
 `polynomial`, `curves`; `normalisation`, `range_curves`, `magnitudes`, `softmax`; `nearest`,
-`manners`; `secret`; `descent`.
+`manners`; `secret`; `descent`, `captured`.
 """
 
 from he_gpu.tensor.polynomial import Polynomial, approximate

@@ -19,8 +19,8 @@ def descended(
     Args:
         w: weights (width, targets).
         y: targets (n, targets).
-        forward: features (n, width), masked.
-        backward: (width, n), masked.
+        forward: features (n, width).
+        backward: (width, n).
         n_steps: the most steps.
 
     Returns:
@@ -30,8 +30,6 @@ def descended(
     """
     session = w.session
     session.check_open("matmul")
-    if forward._masked is None or backward._masked is None:
-        return w, 0
     predicted_bits = forward.frac_bits + w.frac_bits
     corrected_bits = backward.frac_bits + y.frac_bits
     drops = predicted_bits - y.frac_bits, corrected_bits - w.frac_bits
@@ -39,6 +37,10 @@ def descended(
     if y.frac_bits != min(session.frac_bits, predicted_bits) or min(drops) <= 0:
         return w, 0
     stack, n = session.scheme.descend(
-        w._stack, y._stack, (forward._masked, drops[0]), (backward._masked, drops[1]), n_steps
+        w._stack,
+        y._stack,
+        (forward._operand_as(2), drops[0]),
+        (backward._operand_as(2), drops[1]),
+        n_steps,
     )
     return (type(w)(session, stack, w.frac_bits), n) if n else (w, 0)

@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import weakref
+from functools import cache
 from math import gcd, prod
 
 import numpy as np
@@ -29,7 +31,7 @@ from he_gpu.backend.device.crossovers import RESIDUE_CROSSOVERS
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, KernelFaultError
 from tests.backend.ring_words import assert_same, edges, random_words, some_words, to_host
 
-SMALL = (2, 3, 251, 501337, 2**24 + 43, RING_32, 2**63)
+SMALL = (2, 3, 251, 501337, 2**24 + 1, 2**32 - 1, RING_32, 2**32 + 1, 2**63)
 LARGE = (2**61 - 1, 2**63 - 25, RING_64)
 MODULI = SMALL + LARGE
 INNER = (1, 3, 255, 1152, 4608, 11_000, 40_000)
@@ -61,14 +63,20 @@ def extremes(modulus):
     return half, (half + 1) % modulus if modulus % 2 else (half - 1) % modulus
 
 
-def hard_operands(rng, k, modulus):
-    """Rows and columns of bytes 0x80, of bytes 0xFF, of extremes, and random ones."""
-    dtype, kinds = word_dtype(modulus), [0x8080808080808080, 2**64 - 1, *extremes(modulus)]
-    a = random_words(rng, (len(kinds) + 1, k), modulus)
+@cache
+def hard_problem(k, modulus):
+    """Operands with their product by Python's integers.
+
+    Rows and columns are bytes 0x80, bytes 0xFF, extremes, and random words of the full range.
+    """
+    rng, dtype = np.random.default_rng(k), word_dtype(modulus)
+    kinds = [0x8080808080808080, 2**64 - 1, *extremes(modulus)]
+    a = random_words(rng, (len(kinds) + 2, k), modulus)
     for row, word in zip(a, kinds, strict=False):
         row[:] = word % modulus
-    b = np.concatenate([a[:-1], some_words(rng, (1, k), modulus)]).T
-    return a.astype(dtype), np.ascontiguousarray(b, dtype)
+    b = np.concatenate([a[: len(kinds)], some_words(rng, (2, k), modulus)]).T
+    words = a.astype(dtype), np.ascontiguousarray(b, dtype)
+    return *words, exact(*words, modulus) if k else np.zeros((len(a), b.shape[1]), dtype)
 
 
 # ---- the bounds ---------------------------------------------------------------
@@ -89,7 +97,7 @@ def test_how_many_moduli_a_depth_needs():
     ]
     assert n_moduli(2**61 - 1, 1000) == 17
     assert n_moduli(2**63 - 25, LARGEST_DEPTH) == 19
-    assert n_moduli(2**24 + 43, LARGEST_DEPTH) == 9
+    assert n_moduli(2**24 + 1, LARGEST_DEPTH) == 9
     for modulus in MODULI:
         assert n_moduli(modulus, LARGEST_DEPTH) <= MOST_MODULI
         for count in range(1, MOST_MODULI + 1):
@@ -177,15 +185,19 @@ def test_residues_stand_for_the_word(modulus):
                 assert (signed(word, modulus) - int(residue)) % p == 0
 
 
-@pytest.mark.parametrize("modulus", MODULI)
-@pytest.mark.parametrize("k", [*INNER, 0, 11_213, 11_214])
+@pytest.mark.parametrize("modulus", LARGE)
+@pytest.mark.parametrize("k", [*INNER, 11_213, 11_214])
 def test_definition(k, modulus):
-    rng = np.random.default_rng(k)
-    a, b = hard_operands(rng, k, modulus)
-    found = residues.matmul_residue(a, b, modulus)
-    assert_same(found, definition.matmul(a, b, modulus))
-    if k <= 4608:
-        assert_same(found, exact(a, b, modulus) if k else np.zeros_like(found))
+    a, b, expected = hard_problem(k, modulus)
+    assert_same(residues.matmul_residue(a, b, modulus), expected)
+    assert_same(definition.matmul(a, b, modulus), expected)
+
+
+@pytest.mark.parametrize("modulus", SMALL)
+@pytest.mark.parametrize("k", [0, 1, 3, 255, 4608])
+def test_definition_of_other_rings(k, modulus):
+    a, b, expected = hard_problem(k, modulus)
+    assert_same(residues.matmul_residue(a, b, modulus), expected)
 
 
 @pytest.mark.parametrize("modulus", [251, *LARGE])
@@ -265,22 +277,18 @@ def test_sums_of_the_largest_residues_fit(kernel_device):
 @pytest.mark.parametrize("modulus", LARGE)
 @pytest.mark.parametrize("k", INNER)
 def test_hard_operands(kernel_device, k, modulus):
-    rng = np.random.default_rng(k)
-    a, b = hard_operands(rng, k, modulus)
-    xp = kernel_device.xp
-    result = launcher.matmul(kernel_device, xp.asarray(a), xp.asarray(b), modulus)
-    assert_same(result, definition.matmul(a, b, modulus))
+    *words, expected = hard_problem(k, modulus)
+    operands = map(kernel_device.xp.asarray, words)
+    assert_same(launcher.matmul(kernel_device, *operands, modulus), expected)
 
 
 @pytest.mark.usefixtures("forced")
 @pytest.mark.parametrize("modulus", SMALL)
 @pytest.mark.parametrize("k", [0, 1, 3, 255, 4608])
 def test_hard_operands_of_other_rings(kernel_device, k, modulus):
-    rng = np.random.default_rng(k)
-    a, b = hard_operands(rng, k, modulus)
-    xp = kernel_device.xp
-    result = launcher.matmul(kernel_device, xp.asarray(a), xp.asarray(b), modulus)
-    assert_same(result, definition.matmul(a, b, modulus))
+    *words, expected = hard_problem(k, modulus)
+    operands = map(kernel_device.xp.asarray, words)
+    assert_same(launcher.matmul(kernel_device, *operands, modulus), expected)
 
 
 @pytest.mark.usefixtures("forced")
@@ -432,6 +440,97 @@ def test_results_may_overlap_operands(kernel_device, modulus):
     x, y, out = (xp.asarray(array) for array in (a, b, add.copy()))
     launcher.matmul(kernel_device, x, y, modulus, add=out.swapaxes(1, 2), out=out)
     assert_same(out, expected)
+
+
+def test_results_are_halved_between_tiles():
+    assert kernels.middle((5, 3, 2, 2)) == (-4, 2)
+    assert kernels.middle((1, 2, 9999, 9999)) == (-3, 1)
+    assert kernels.middle((1, 1000, 900)) == (-2, 512)
+    assert kernels.middle((900, 1000)) == (-1, 512)
+    assert kernels.middle((257, 128)) == (-2, 256)
+    assert kernels.middle((256, 129)) == (-1, 128)
+    assert kernels.middle((257, 1000)) == (-1, 512)
+    assert kernels.middle((1, 256, 128))[1] == 0
+
+
+@pytest.fixture
+def living(monkeypatch):
+    """The bytes of residues that live, before each launch, and the most so far."""
+    found = {"now": 0, "most": 0}
+
+    def watched(make):
+        def made(*args):
+            array = make(*args)
+            found["now"] += array.nbytes
+            found["most"] = max(found.values())
+            weakref.finalize(array, gone, array.nbytes)
+            return array
+
+        return made
+
+    def gone(n_bytes):
+        found["now"] -= n_bytes
+
+    for name in ("cut_residues", "multiply_residues"):
+        monkeypatch.setattr(kernels, name, watched(getattr(kernels, name)))
+    return found
+
+
+@pytest.mark.usefixtures("require_emulator", "forced")
+@pytest.mark.parametrize(("modulus", "total"), [(251, False), (251, True), (RING_64, True)])
+def test_memory_for_residues_is_bounded(modulus, total, living, monkeypatch):
+    rng, device = np.random.default_rng(15), emulator.device()
+    shapes = ((2, 2, 260, 70), (2, 1, 70, 130), (260, 130), (2, 2, 130, 130))
+    words = [some_words(rng, shape, modulus) for shape in shapes]
+    words[2] = np.asfortranarray(words[2])
+    add = some_words(rng, (2, 2, 1, 130), modulus)
+    expected = definition.matmul_pair(*words, modulus, add=add, total=total)
+    n_planes, launches = n_moduli(modulus, 400), []
+    # A single tile, and a step of the depth of both parties, is the least there is.
+    least = n_planes * (2 * (256 + 128) * 64 + 256 * 128)
+    for limit, depth in ((2**33, LARGEST_DEPTH), (n_planes * 250_000, LARGEST_DEPTH), (1, 130)):
+        monkeypatch.setattr(kernels, "RESIDUE_BYTES", limit)
+        monkeypatch.setattr(residue_parts, "LARGEST_DEPTH", depth)
+        living["most"] = 0
+        before = emulator.launches["multiply_residues_s8"]
+        found = launcher.matmul_pair(device, *words, modulus, add=add, total=total)
+        assert_same(found, expected)
+        launches.append(emulator.launches["multiply_residues_s8"] - before)
+        assert living["now"] == 0
+        assert living["most"] <= max(limit, least)
+    assert launches[0] == (1 if total else 2)
+    assert launches[0] < launches[1] < launches[2]
+
+
+@pytest.mark.usefixtures("require_emulator", "forced")
+def test_operands_larger_than_the_memory_for_residues_are_not_kept(living, monkeypatch):
+    rng, device = np.random.default_rng(16), emulator.device()
+    a, b = some_words(rng, (600, 64), RING_64), some_words(rng, (64, 5), RING_64)
+    expected = definition.matmul(a, b, RING_64)
+    left, right = Kept(a), Kept(b)
+    n_planes = n_moduli(RING_64, 64)
+    monkeypatch.setattr(kernels, "RESIDUE_BYTES", n_planes * 600 * 64 - 1)
+    assert_same(launcher.matmul(device, left, right, RING_64), expected)
+    assert living["now"] == n_planes * 5 * 64  # of b alone
+    monkeypatch.setattr(kernels, "RESIDUE_BYTES", n_planes * 600 * 64)
+    assert_same(launcher.matmul(device, left, right, RING_64), expected)
+    assert living["now"] == n_planes * (600 + 5) * 64
+
+
+@pytest.mark.usefixtures("forced")
+def test_results_in_parts_may_overlap_operands(kernel_device, monkeypatch):
+    monkeypatch.setattr(kernels, "RESIDUE_BYTES", 1)
+    rng, xp, modulus = np.random.default_rng(17), kernel_device.xp, 251
+    a, b = (some_words(rng, (2, 140, 140), modulus) for _ in range(2))
+    expected = definition.matmul(a, b, modulus)
+    for which in range(2):
+        arrays = [xp.asarray(x.copy()) for x in (a, b)]
+        assert_same(launcher.matmul(kernel_device, *arrays, modulus, out=arrays[which]), expected)
+    turned = xp.asarray(a.copy())
+    found = launcher.matmul(
+        kernel_device, turned.swapaxes(1, 2), xp.asarray(b), modulus, out=turned
+    )
+    assert_same(found, definition.matmul(a.swapaxes(1, 2).copy(), b, modulus))
 
 
 @pytest.mark.usefixtures("require_emulator", "forced")

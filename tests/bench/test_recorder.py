@@ -121,6 +121,7 @@ def test_the_nearer_roof_is_kept(mixes, roof, share):
         "a keystream", lambda: None, {}, rounds=3, n_bytes=10**9, mixes=mixes, multiplications=1
     )
     assert (row["roof"].partition(",")[0], row["share_of_roof"]) == (roof, share)
+    assert row["share_of_copy"] == 0.2
 
 
 def test_a_scaled_baseline_counts_as_often_as_the_job_is_larger():

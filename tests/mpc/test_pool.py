@@ -82,8 +82,9 @@ def wanted(kind, made):
     return kind, make, lambda: BULK_BYTES // 5
 
 
+@pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize("log_every", [0, 4])
-def test_items_taken_ahead_are_those_of_the_steps_one_by_one(log_every):
+def test_items_taken_ahead_are_those_of_the_steps_one_by_one(log_every, named):
     """Steps that are taken together ask for nothing of their own, and lose nothing."""
     runs = []
     for together in (False, True):
@@ -94,11 +95,11 @@ def test_items_taken_ahead_are_those_of_the_steps_one_by_one(log_every):
                 continue
             kinds = [wanted(kind, each) for kind, each in made.items()]
             alone = not together or (log_every and step % log_every == 0)
-            n, fields = (0, []) if alone else pool.take_ahead(kinds, 3)
+            n, fields = (0, []) if alone else pool.take_ahead(kinds, 3, named)
             ahead = step + n
             taken = [field[0] for field in fields]
             if not n:
-                taken = [pool.take(*each, named=True) for each in kinds]
+                taken = [pool.take(*each, named=named) for each in kinds]
             found += zip(*(np.ravel(field) for field in taken), strict=True)
         pool.expect(0)
         runs.append((found, made))
@@ -107,14 +108,32 @@ def test_items_taken_ahead_are_those_of_the_steps_one_by_one(log_every):
     assert runs[0] == ([(i, i) for i in range(12)], {"a": [1, 5, 5, 1], "b": [1, 5, 5, 1]})
 
 
-def test_nothing_is_taken_ahead_of_a_new_kind_or_in_the_last_step():
+@pytest.mark.parametrize("named", [False, True])
+def test_nothing_is_taken_ahead_of_a_new_kind_or_in_the_last_step(named):
     pool, made = Pool(), []
     for step in range(3):
         pool.expect(3 - step)
-        assert pool.take_ahead([wanted("a", made), wanted("b", [])], 2) == (0, [])
-        pool.take(*wanted("a", made), named=True)
+        assert pool.take_ahead([wanted("a", made), wanted("b", [])], 2, named) == (0, [])
+        pool.take(*wanted("a", made), named=named)
     pool.expect(1)
-    assert pool.take_ahead([wanted("b", [])], 2) == (0, [])
+    assert pool.take_ahead([wanted("b", [])], 2, named) == (0, [])
     pool.expect(0)
-    assert pool.take_ahead([wanted("a", made)], 2) == (0, [])
+    assert pool.take_ahead([wanted("a", made)], 2, named) == (0, [])
     assert made == [1, 2]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_nothing_is_taken_ahead_of_a_kind_asked_for_twice_or_made_one_by_one(named, monkeypatch):
+    """Of the first a step takes every second item, the second may differ from those of many."""
+    pool, made, large = Pool(), [], []
+    for step in range(4):
+        pool.expect(4 - step)
+        assert pool.take_ahead([wanted("a", made)] * 2, 2, named) == (0, [])
+        for _ in range(2):
+            pool.take(*wanted("a", made), named=named)
+        kind, make, _ = wanted("b", large)
+        b = kind, make, lambda: BULK_BYTES // 2 + 1
+        assert pool.take_ahead([b], 2, named) == (0, [])
+        pool.take(*b, named=named)
+    assert sum(made) >= 8
+    assert large == [1] * 4

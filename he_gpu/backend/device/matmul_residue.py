@@ -14,11 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from he_gpu.backend.definition.matmul_residue import (
-    modulus_table,
-    n_moduli,
-    weights,
-)
+from he_gpu.backend.definition.matmul_residue import modulus_table, n_moduli, weights
 from he_gpu.backend.definition.words import Array, word_dtype, wraps
 from he_gpu.backend.device.crossovers import RESIDUE_BYTES, RESIDUE_CROSSOVERS
 from he_gpu.backend.device.domain import domain, reciprocal_arguments
@@ -79,15 +75,15 @@ def cut_residues(device: KernelDevice, words: Array, modulus: int, count: int) -
         count: of small moduli.
 
     Returns:
-        (count, ..., lines, padded depth) int8: the depth is filled up with zeros to a multiple of
+        (count, ..., lines, filled depth) int8: the depth is filled up with zeros to a multiple of
         64, and the size of a batch axis along which words repeat is 1.
     """
     words = operand(device, "cut_residues", "words", words, word_dtype(modulus))
     batch_steps = steps(words)[:-2]
     words = words[tuple(slice(None) if step else slice(1) for step in batch_steps)]
     *batch, lines, depth = words.shape
-    padded = -(-depth // STEP) * STEP
-    planes = device.xp.empty((count, *batch, lines, padded), np.int8)
+    filled = padded(slice(0, depth))
+    planes = device.xp.empty((count, *batch, lines, filled), np.int8)
     if planes.size:
         flat = words.reshape(-1, lines, depth)
         sizes = (*flat.shape, 0 if wraps(modulus) else modulus)
@@ -95,7 +91,7 @@ def cut_residues(device: KernelDevice, words: Array, modulus: int, count: int) -
             *(flat, *map(np.int64, steps(flat)), planes, _constants(device, count)),
             *(*map(np.uint64, sizes), np.uint32(count)),
         )
-        grid = grid_1d(len(flat) * lines * (padded // CHUNK), THREADS)
+        grid = grid_1d(len(flat) * lines * (filled // CHUNK), THREADS)
         kernel = f"cut_residues_{'u32' if words.dtype == np.uint32 else 'u64'}"
         device.launch(FAMILY, kernel, grid, (THREADS,), arguments)
     return planes
@@ -123,7 +119,7 @@ def multiply_residues(
     """
     batches, _, m, n = sizes
     count = 0 if planes[0] is None else len(planes[0])
-    products = device.xp.empty((count, batches, m, -(-n // CHUNK) * CHUNK), np.uint8)
+    products = device.xp.empty((count, batches, m, _line_bytes(n)), np.uint8)
     arguments: list[object] = []
     for x, step in zip(planes, plane_steps, strict=True):
         arguments += (x, *map(np.int64, step))
@@ -274,13 +270,18 @@ def _most_bytes(task: Task, sides: Sequence[Array], out: Array) -> int:
     """Return how much memory the residues of a result take at once, but for planes kept."""
     most = 0
     for piece in task.plan:
-        n_bytes = prod(out.shape)
+        n_bytes = prod(out.shape[:-1]) * _line_bytes(out.shape[-1])
         for i, x in enumerate(sides):
             if not _is_cut(x):
                 batches = (n for n, step in zip(x.shape[:-2], steps(x), strict=False) if step)
                 n_bytes += prod(batches) * x.shape[-2] * padded(piece.part(i))
         most = max(most, task.n_small * n_bytes)
     return most
+
+
+def _line_bytes(n: int) -> int:
+    """Return how long a row of products is, of one small modulus."""
+    return -(-n // CHUNK) * CHUNK
 
 
 def _is_cut(side: Array) -> bool:

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend.emulator import build
+from he_gpu.backend.emulator.graph import EmulatedGraph, TracedModule, tracing
+from he_gpu.backend.graph import recording
 from he_gpu.backend.launch import KernelDevice
 from he_gpu.backend.loader import Kernel, Source
 from he_gpu.errors import (
@@ -66,6 +68,7 @@ class Emulator(KernelDevice):
         if reason is not None:
             raise DeviceUnavailableError(f"Emulator: {reason}")
         super().__init__("emulator", np)
+        self._traced = TracedModule()
         chosen = os.environ.get("HE_GPU_EMULATOR_ORDER", "forward") if order is None else order
         name, _, number = chosen.partition(":")
         if number and not (name == "random" and number.isdigit()):
@@ -77,6 +80,19 @@ class Emulator(KernelDevice):
         self.sanitizers = build.check_sanitizers(sanitizers)
         self._count = 0
         self._libraries: dict[str, tuple[ctypes.CDLL, threading.Lock]] = {}
+
+    @property
+    def xp(self) -> Any:
+        """NumPy, which takes notes while a function is recorded."""
+        return self._xp if recording() is None or tracing() is None else self._traced
+
+    @xp.setter
+    def xp(self, module: Any) -> None:
+        self._xp = module
+
+    def graph(self) -> EmulatedGraph:
+        """Return an empty recording."""
+        return EmulatedGraph(self._start)
 
     @property
     def order(self) -> str:
