@@ -5,6 +5,7 @@ import pytest
 
 from bench import work
 from bench.operands import by_device
+from bench.threads import one_thread
 from he_gpu.backend import get_backend
 from he_gpu.backend.definition import rns
 from he_gpu.ring import ntt_primes
@@ -12,8 +13,15 @@ from he_gpu.ring import ntt_primes
 DEGREE = {"cpu": 8192, "cuda": 65536, "emulator": 64}
 CHECKED = 64
 """The degree at which a kernel is compared with its definition, bit for bit."""
-TERMS, KEYS, LIMBS, OTHERS, POLYS = 6, 2, 8, 10, 4
+TERMS, KEYS, LIMBS, OTHERS = work.RNS_SIZES
+POLYS = 4
 POWER = 5
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    with one_thread() as count:
+        yield count
 
 
 class Operands:
@@ -58,7 +66,7 @@ WORK = work.rns(TERMS, KEYS, LIMBS, OTHERS)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_kernel(kernel, device, backend, record):
+def test_kernel(kernel, device, backend, record, threads):
     call, words = KERNELS[kernel]
     degree = by_device(backend, **DEGREE)
     host = get_backend("cpu")
@@ -82,4 +90,5 @@ def test_kernel(kernel, device, backend, record):
         scales=scales,
         kernel=kernel,
         n=degree,
+        threads=threads,
     )

@@ -12,8 +12,6 @@ SIZES = {"cpu": 2**20, "cuda": 2**25, "emulator": 64 * 64}
 CHECKED = 64 * 157
 """Elements on which a kernel is compared with its definition, bit for bit."""
 STREAM = Stream(bytes(range(32)), bytes(12))
-SHAPES = {"sign": (2, 1), "logarithm": (16, 3), "reciprocal": (32, 3)}
-"""How many thresholds and step functions a function of secrets takes."""
 
 
 class Operands:
@@ -32,9 +30,9 @@ class Operands:
         return on.step_shares(*self.planes, [STREAM], *public, self.n, range(2))
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", work.STEPS)
 def test_kernel(name, device, backend, record):
-    rows, sets = SHAPES[name]
+    rows, sets = work.STEPS[name]
     n = by_device(backend, **SIZES)
     host = get_backend("cpu")
     expected = Operands(host, CHECKED, rows, sets).sums(steps)

@@ -43,6 +43,7 @@ class Suite:
         self.rows = []
         self.roofs = None
         self.broken = False
+        self.saved = False
 
 
 def pytest_addoption(parser):
@@ -153,14 +154,24 @@ def pytest_runtest_teardown(item, nextitem):
     finally:
         last = nextitem is None or key(nextitem) != key(item)
         if last and found.rows:
-            config = item.config
-            whole = not found.broken or config.getoption("save_partly")
-            if config.getoption("save_results") and whole:
-                save(config.getoption("results_folder"), *key(item), found)
+            if not found.broken or item.config.getoption("save_partly"):
+                save(item.config, *key(item), found)
             tell(item.config, suite=" on ".join(key(item)), rows=table(found.rows))
 
 
-def save(folder, suite, device, found):
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session):
+    """Write what an interrupted suite has, where some of it is better than nothing."""
+    for (suite, device), found in session.config.stash[SUITES].items():
+        if session.config.getoption("save_partly") and found.rows and not found.saved:
+            save(session.config, suite, device, found)
+
+
+def save(config, suite, device, found):
+    """Write a suite's results where `--save-results` asks for it."""
+    if not config.getoption("save_results"):
+        return
+    found.saved = True
     content = {
         "suite": suite,
         "environment": environment(device),
@@ -168,7 +179,7 @@ def save(folder, suite, device, found):
         "rows": found.rows,
     }
     text = compact(json.dumps(content, indent=1)) + "\n"
-    write_whole(result_path(folder, suite, device), text)
+    write_whole(result_path(config.getoption("results_folder"), suite, device), text)
 
 
 def table(rows):

@@ -10,6 +10,7 @@ that might not end in time.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -29,6 +30,8 @@ RESULTS = ROOT / "bench" / "results"
 CROSSOVERS = ROOT / "he_gpu" / "backend" / "device" / "crossovers.py"
 DEVICE = "cuda"
 ROW_SECONDS = 0.5
+LAST_SECONDS = 15
+"""For a piece that is ended to write its rows."""
 TAIL = 20_000
 """Characters of a piece's output that the log keeps."""
 PASSED, FAILED, LATE, NOTHING = "passed", "failed", "out of time", "nothing to run"
@@ -134,14 +137,23 @@ def run_piece(piece, seconds):
             try:
                 outcome = OUTCOMES.get(process.wait(timeout=seconds), FAILED)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                end(process)
                 outcome = LATE
         text = output.read_text(encoding="utf-8", errors="replace")
         results = [json.loads(path.read_text()) for path in sorted(Path(folder).glob("*.json"))]
     counts = {kind: int(count) for count, kind in COUNTS.findall(text[-300:])}
     taken = time.perf_counter() - start
     return {"outcome": outcome, "seconds": taken, "counts": counts, "results": results}, text
+
+
+def end(process):
+    """Let a piece write its rows, then end it and its children."""
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=LAST_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def load(folder):
@@ -237,14 +249,14 @@ def merged(found, pieces=PIECES):
     return list(suites.values())
 
 
-def take(folder, results=RESULTS, crossovers=CROSSOVERS):
+def take(folder, results=RESULTS, crossovers=CROSSOVERS, pieces=PIECES):
     """Write a run's results where those of the CPU are, and the table that it measured.
 
     Returns:
         The paths written.
     """
     paths = []
-    for result in merged(load(folder)):
+    for result in merged(load(folder), pieces):
         path = result_path(results, result["suite"], result["environment"]["device"])
         write_whole(path, compact(json.dumps(result, indent=1)) + "\n")
         paths.append(path)

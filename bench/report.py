@@ -3,8 +3,9 @@
     python -m bench.report            # or: make report
 
 Every number comes from the files; nothing here is typed. A table stands between two comments of
-README.md, others likewise in docs/functions.md, docs/training.md and docs/ckks.md, which are
-printed too; they need no matplotlib. The plots go to docs/figures as PNG and SVG.
+README.md, others likewise in docs/functions.md, docs/training.md, docs/ckks.md and
+docs/performance.md; they need no matplotlib. The plots go to docs/figures as PNG and SVG. Rows that
+docs/performance.md follows over time are added to bench/history.json.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import math
 import sys
 from pathlib import Path
 
-from bench import breakdown, encryption, trust
+from bench import breakdown, encryption, history, performance, trust
 from bench.recorder import duration, rate, three_digits, write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +24,7 @@ README = ROOT / "README.md"
 FUNCTIONS = ROOT / "docs" / "functions.md"
 TRAINING = ROOT / "docs" / "training.md"
 CKKS = ROOT / "docs" / "ckks.md"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 BEGIN = "<!-- bench/report.py writes from here -->"
 END = "<!-- to here -->"
 TITLES = ("job", "time", "rate", "of the roof", "times a baseline of the same run")
@@ -95,6 +97,11 @@ def ckks(results):
         return encryption.tables(found, TITLES, table_cells)
 
     return each_device([r for r in results if r["suite"] in encryption.SUITES], tables)
+
+
+def kernels(results, entries):
+    """What docs/performance.md shows: the roofline of each kernel family, and what was tried."""
+    return performance.page(results, surroundings, entries)
 
 
 def each_device(results, table):
@@ -297,6 +304,7 @@ PLOTS = {
     "time-against-size": time_against_size,
     "ratio-against-plaintext": ratio_against_plaintext,
     "function-errors": trust.picture,
+    "share-of-roof": performance.picture,
 }
 
 
@@ -313,6 +321,7 @@ def main(arguments=None):
         FUNCTIONS: functions(results),
         TRAINING: training(results),
         CKKS: ckks(results),
+        PERFORMANCE: kernels(results, history.updated(results)),
     }
     for path in (FUNCTIONS, TRAINING, CKKS):
         print(tables[path])

@@ -151,6 +151,10 @@ def leaves(parties, places):
     }
 
 
+STEPS = {"sign": (2, 1), "logarithm": (16, 3), "reciprocal": (32, 3)}
+"""Thresholds and step functions that a function of secrets takes."""
+
+
 def step_shares(parties, rows, sets):
     """Step functions by as many thresholds: two rows of bits, a word drawn of each."""
     return Work(2 * rows / WORD, parties * sets, (parties - 1) * rows)
@@ -183,6 +187,8 @@ def ntt(degree, back):
     return Work(2, 2, 0, stages / 2 * LAZY + TWIST + (LAZY if back else REDUCE), 4)
 
 
+RNS_SIZES = 6, 2, 8, 10
+"""Terms, keys, limbs and other limbs that are measured."""
 REDUCE_WIDE = HIGH + 1
 """A sum of 64 bits modulo q: the quotient, and its product with q."""
 SMALL = 2

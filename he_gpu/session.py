@@ -247,7 +247,7 @@ class Session:
     def _count(self, n: int) -> Iterator[int]:
         try:
             for step in range(n):
-                self._scheme.expect(1 if self.graph else n - step)
+                self._scheme.expect(n - step, singly=self.graph)
                 yield step
         finally:
             self._scheme.expect(0)

@@ -4,18 +4,16 @@
 // depth; a warp makes 64 x 64 of them. Four steps stand in shared memory, three of them on
 // their way while one is multiplied. No step is cut or padded here: planes are whole, and lines
 // beyond the edges are zeros.
-// Not to be confused with residue.cuh, for polynomials modulo large primes: reduce_u32 serves both.
 #pragma once
 #include "factors.cuh"
 #include "modular.cuh"
-#include "residue.cuh"
+#include "small_moduli.cuh"
 
 #define THREADS 256
 #define TILE_ROWS 256
 #define TILE_COLUMNS 128
 #define STEP 64    // depth of a step, bytes of a line in shared memory
 #define STAGES 4
-#define WORDS 16   // of the depth, that a thread cuts
 #define GROUP 8    // tile rows whose blocks are neighbours in the grid: they share b in the cache
 #define STAGE_BYTES ((TILE_ROWS + TILE_COLUMNS) * STEP)
 #define RESULT_LINE (TILE_COLUMNS + 16)  // 16 spare bytes: eight rows meet different banks
@@ -24,29 +22,6 @@
 
 static_assert(STAGES * STAGE_BYTES <= 99 * 1024, "what a block gets on sm_86, sm_89 and sm_120");
 static_assert(TILE_ROWS * RESULT_LINE <= STAGES * STAGE_BYTES, "results take the steps' place");
-
-struct SmallModulus {
-    u32 value, inverse, middle, high, shift, half, bias;
-
-    __device__ __forceinline__ SmallModulus(const u32* constants, u32 index) {
-        const u32* const own = constants + 7 * index;
-        value = own[0], inverse = own[1], middle = own[2], high = own[3];
-        shift = own[4], half = own[5], bias = own[6];
-    }
-    // A sum as a residue in [0, p). Its magnitude is at most 2^31 - 128^2: nothing wraps.
-    __device__ __forceinline__ u32 reduce(i32 sum) const {
-        return reduce_u32(static_cast<u32>(sum) + bias, value, inverse);
-    }
-};
-
-// A word as a number around zero, plus 2^63. q = 0 where words wrap.
-__device__ __forceinline__ u64 biased(u64 word, u64 q) {
-    const u64 above = 0ull - static_cast<u64>(word > q / 2);
-    return word - (q & above) + (1ull << 63);
-}
-__device__ __forceinline__ u64 biased(u32 word, u64) {
-    return static_cast<u64>(static_cast<i64>(static_cast<i32>(word))) + (1ull << 63);
-}
 
 // A thread cuts 16 words of a line at a time, so that it stores 16 bytes of each plane. Threads
 // follow the axis along which words are neighbours.
@@ -61,28 +36,12 @@ __device__ __forceinline__ void cut_words(const Factor<W>& words, i8* planes, co
         const u64 line = along_depth ? unit / parts % lines : unit % lines;
         const u64 batch = unit / parts / lines;
         const W* const first = words.matrix(0, batch) + words.offset(line, part * WORDS);
-        u32 low[WORDS], middle[WORDS], high[WORDS];
-#pragma unroll
-        for (u32 i = 0; i < WORDS; i++) {
-            const bool inside = part * WORDS + i < depth;
-            const u64 x = biased(inside ? first[words.offset(0, i)] : W(0), q);
-            low[i] = static_cast<u32>(x) & 0x3fffffu;
-            middle[i] = static_cast<u32>(x >> 22) & 0x3fffffu;
-            high[i] = static_cast<u32>(x >> 44);
-        }
+        const i64 inside = static_cast<i64>(depth - part * WORDS);
+        const Pieces pieces(first, words.column_step, inside, q);
         i8* place = planes + ((batch * lines + line) * parts + part) * WORDS;
 #pragma unroll 1
         for (u32 s = 0; s < count; s++) {
-            const SmallModulus p(constants, s);
-            u32 bytes[4] = {0, 0, 0, 0};
-#pragma unroll
-            for (u32 i = 0; i < WORDS; i++) {
-                // Below 2^22 + 255 (2^22 + 2^20) + 256 < 2^31.
-                const u32 sum = low[i] + middle[i] * p.middle + high[i] * p.high + p.shift;
-                const u32 residue = reduce_u32(sum, p.value, p.inverse) - p.half;
-                bytes[i / 4] |= (residue & 0xffu) << (8 * (i % 4));
-            }
-            *reinterpret_cast<uint4*>(place) = make_uint4(bytes[0], bytes[1], bytes[2], bytes[3]);
+            *reinterpret_cast<uint4*>(place) = pieces.residues(SmallModulus(constants, s));
             place += units * WORDS;
         }
     }

@@ -1,7 +1,7 @@
 // Words, wide arithmetic and warp operations under every kernel family.
 //
-// The only file that may use PTX or arithmetic intrinsics; each piece stands
-// beside the plain C++ twin that the emulator compiles (HE_GPU_EMULATOR).
+// With warpgroup.cuh the only file that may use PTX or arithmetic intrinsics; each piece
+// stands beside the plain C++ twin that the emulator compiles (HE_GPU_EMULATOR).
 // Includes no header of any toolkit, so NVRTC needs no include path.
 // CUDA's own names for thread indices, barriers and shuffles are provided by
 // the emulator's runtime; the macros below only give them one spelling.

@@ -15,12 +15,14 @@ from he_gpu.backend import cpu, get_backend
 from he_gpu.backend.definition.prg import WORDS_PER_BLOCK, n_keystream_words
 from he_gpu.backend.definition.steps import words_per_row
 from he_gpu.channel import LocalChannel
-from he_gpu.mpc import Additive, Scheme
+from he_gpu.mpc import Additive, Scheme, pool
 from he_gpu.ring import KeyRing
 from he_gpu.ring.fixedpoint import decode
+from tests.backend.single_steps import single_steps
 from tests.uniformity import LIMIT, assert_uniform, two_sample_score
 
 Q = 501337
+DESCEND = Additive.descend
 POLYNOMIAL = he.approximate(np.tanh, (-3, 3.5), degree=8)  # has products, sums and a truncation
 
 
@@ -28,8 +30,8 @@ POLYNOMIAL = he.approximate(np.tanh, (-3, 3.5), degree=8)  # has products, sums 
 def exchanged(monkeypatch):
     """What passes between the parties: one list of opened arrays for each exchange.
 
-    Steps of a descent are taken one by one: together they open the same words within one operation,
-    which `tests/models/test_descent.py` holds to be the same bit for bit.
+    Steps of a descent are taken one by one; that together they open the same words, see
+    `test_steps_taken_together_open_what_they_open_one_by_one`.
     """
     record = []
     monkeypatch.setattr(Additive, "descend", Scheme.descend)
@@ -243,6 +245,14 @@ def masks(monkeypatch):
     enter("carry_open", np.bitwise_xor, 1)
     enter("and_open", np.bitwise_xor, 1, 3)
     enter("xor_open", np.bitwise_xor, 1)
+    descend = backend.descend
+
+    def descended(w, y, *halves):
+        for half in halves:
+            record.append(("descend", np.add.reduce(half.b, axis=1).ravel()))
+        return descend(w, y, *halves)
+
+    monkeypatch.setattr(backend, "descend", descended)
     return record
 
 
@@ -321,6 +331,37 @@ def test_no_mask_hides_two_openings_where_loops_break_off(masks):
         second.close()
         step()
     assert_distinct(masks, 1000)
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_no_mask_hides_two_openings_of_steps_taken_together(masks, parties, monkeypatch):
+    """Two fits, masks that run out, products between them, and a fit that is broken off."""
+    monkeypatch.setattr(pool, "BULK_BYTES", 2**14)
+    X, y = xor()
+    with he.Session(parties=parties, device="cpu") as s:
+        model = he.ReservoirRegressor(width=16, n_steps=40, log_every=13)
+        model.fit(X, y, session=s).partial_fit(X, y)
+        x = s.share(X)
+        (x @ x.T) * 0.3
+        backend, calls = s.backend, []
+
+        def broken(*arguments):
+            calls.append(arguments)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return recorded(*arguments)
+
+        recorded = backend.descend
+        monkeypatch.setattr(backend, "descend", broken)
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X, y, session=s)
+        x @ x.T
+        monkeypatch.setattr(backend, "descend", recorded)
+        masks.append(("broken off", np.add.reduce(calls[-1][2].b, axis=1).ravel()))
+        model.fit(X, y, session=s)
+    together = sum(name == "descend" for name, _ in masks)
+    assert together > 30
+    assert_distinct(masks, 3 * 30 * (16 + 4))
 
 
 NEW_VALUES = {
@@ -567,6 +608,39 @@ def test_a_fit_opens_masked_words_and_the_logged_losses(exchanged, parties, n_st
     losses = [float(decode(word, 32, 2**64).squeeze()) for word in revealed]
     assert losses == model.loss_curve_
     assert s.cost.rounds == len(counted)
+
+
+@pytest.mark.parametrize("parties", [2, 3, 5])
+@pytest.mark.parametrize("log_every", [0, 4])
+def test_steps_taken_together_open_what_they_open_one_by_one(
+    exchanged, parties, log_every, monkeypatch
+):
+    """Their words are worked out from all that the operation gets, and compared in order."""
+    transcripts, costs = [], []
+    backend = get_backend("cpu")
+    for together in (False, True):
+        if together:
+            descend = backend.descend
+
+            def opening(*arguments, real=descend):
+                opened = []
+                w = single_steps(*arguments, opened)
+                exchanged.extend([word] for word in opened)
+                assert (real(*arguments) == w).all()
+                return w
+
+            monkeypatch.setattr(Additive, "descend", DESCEND)
+            monkeypatch.setattr(backend, "descend", opening)
+        with he.Session(parties=parties, device="cpu", seed=1) as s:
+            exchanged.clear()
+            fit(s, n_steps=13, log_every=log_every)
+            transcripts.append([word.copy() for words in exchanged for word in words])
+            costs.append(s.cost)
+    single, together = transcripts
+    assert len(single) == len(together) > 4 * 13
+    for one, other in zip(single, together, strict=True):
+        np.testing.assert_array_equal(one.ravel(), other.ravel())
+    assert costs[0] == costs[1]
 
 
 def test_all_that_a_fit_opens_is_uniform_but_the_losses(exchanged):

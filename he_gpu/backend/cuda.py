@@ -27,6 +27,7 @@ from he_gpu.errors import (
 
 _INSTALL = "pip install '.[cuda13]' (driver 580 or newer) or '.[cuda12]'"
 _OPTIONS = ("--std=c++17",)
+_WARPGROUPS = '#line 1 "warpgroup.cuh"'
 _NULL = np.uint64(0)
 T = TypeVar("T")
 
@@ -112,9 +113,15 @@ class Cuda(KernelDevice):
         with self._device:
             module = self._modules.get(source.digest)
             if module is None:
-                module = self.xp.RawModule(code=source.text, options=_OPTIONS)
+                module = self.xp.RawModule(code=source.text, options=self._options(source))
                 self._modules[source.digest] = module
             return module.get_function(kernel.name)
+
+    def _options(self, source: Source) -> tuple[str, ...]:
+        """Return what NVRTC is told: CuPy names the architecture, but for what sm_90a alone has."""
+        if self.compute_capability == (9, 0) and _WARPGROUPS in source.text:
+            return (*_OPTIONS, "-arch=sm_90a", "-DHE_GPU_WARPGROUP")
+        return _OPTIONS
 
     def _start(
         self,

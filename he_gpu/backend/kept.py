@@ -6,6 +6,7 @@ Layer: backend, under the definitions and the launchers, which know what they ke
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from math import prod
 from typing import Any
 from weakref import ref
 
@@ -26,26 +27,55 @@ class Kept:
         shape: of the words.
     """
 
-    __slots__ = ("__weakref__", "_forms", "_origin", "shape", "words")
+    __slots__ = ("__weakref__", "_forms", "_origin", "_whole", "shape", "words")
 
     def __init__(self, words: Array):
         self.words = words
         self.shape: tuple[int, ...] = words.shape
         self._forms: dict[Hashable, Any] = {}
         self._origin: ref[Kept] | None = None
+        self._whole: tuple[Kept, slice] | None = None
 
-    def form(self, name: Hashable, make: Callable[[Array], Any]) -> Any:
-        """Return a form of the words, made by ``make(words)`` when it is first asked for."""
+    @property
+    def n_words(self) -> int:
+        """How many words forms are made of: all of them, of a part too."""
+        return prod(self.shape) if self._whole is None else self._whole[0].n_words
+
+    def part(self, rows: slice) -> Kept:
+        """Return some of the first axis; its forms are views of those of the whole.
+
+        For stacks of matrices: rows are parties.
+        """
+        kept = Kept(self.words[rows])
+        kept._whole = self, rows
+        return kept
+
+    def form(self, name: Hashable, make: Callable[[Array], Any], axis: int = 0) -> Any:
+        """Return a form of the words, made by ``make(words)`` when it is first asked for.
+
+        Args:
+            name: of the form.
+            make: makes it.
+            axis: of the form that is the first one of the words, or of length 1 where it repeats.
+        """
+        if self._whole is not None:
+            whole, rows = self._whole
+            form = whole.form(name, make)
+            index = (*(slice(None),) * axis, rows)
+            return form if form.shape[axis] == 1 else form[index]
         if name not in self._forms:
             self._forms[name] = make(self.words)
         return self._forms[name]
 
     def transposed(self) -> Kept:
-        """Return the operand with its last two axes swapped, the same object each time.
+        """Return the operand with its last two axes swapped, with the same forms each time.
 
         It does not keep this one alive: together they would wait for the garbage collector, which
         does not know how much memory they take.
         """
+        if self._whole is not None:
+            whole, rows = self._whole
+            return whole.transposed().part(rows)
         origin = None if self._origin is None else self._origin()
         if origin is not None:
             return origin

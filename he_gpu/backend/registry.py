@@ -47,7 +47,12 @@ from he_gpu.backend.device import sharing as device_sharing
 from he_gpu.backend.device import steps as device_steps
 from he_gpu.backend.graph import Graph, recording
 from he_gpu.backend.launch import KernelDevice
-from he_gpu.errors import ArgumentTypeError, DeviceUnavailableError, UnknownDeviceError
+from he_gpu.errors import (
+    ArgumentTypeError,
+    CaptureError,
+    DeviceUnavailableError,
+    UnknownDeviceError,
+)
 
 
 class Backend:
@@ -145,7 +150,13 @@ class Backend:
         return None if self._device is None else self._device.graph()
 
     def to_numpy(self, words: Array) -> Array:
-        """Move an array of the device to NumPy."""
+        """Move an array of the device to NumPy.
+
+        Raises:
+            CaptureError: within a step that is recorded, which could not repeat it.
+        """
+        if recording() is not None:
+            raise CaptureError("graph: a captured step must not reveal or read what it computes")
         return np.asarray(words) if self.is_host else words.get()
 
     def __repr__(self) -> str:

@@ -120,6 +120,11 @@ class Descent(NamedTuple):
             step_matrix = F.T.scaled(self.rate, step_bits).masked()
         weight_bits = min(session.frac_bits + GUARD_BITS, step_matrix.frac_bits + session.frac_bits)
         w = _weights(session, start, (F.shape[1], y.shape[1]), weight_bits)
+
+        def corrected(w: SecretTensor, e: SecretTensor) -> SecretTensor:
+            return w - step_matrix.matmul(e, frac_bits=weight_bits)
+
+        repeated = session.captured(lambda w: corrected(w, F.matmul(w) - y))
         log_every = self.log_every
         with tqdm(
             total=self.n_steps, desc="training", unit="step", disable=None, leave=False
@@ -133,12 +138,13 @@ class Descent(NamedTuple):
                 if unlogged:
                     most = min(unlogged, self.n_steps - step)
                     w, n = descended(w, y, F, step_matrix, most)
-                if n == 0:
+                if n == 0 and unlogged:
+                    w, n = repeated(w), 1
+                elif n == 0:
                     e = F.matmul(w) - y
-                    if not unlogged:
-                        losses.reveal(step, e)
-                        bar.set_postfix(loss=f"{losses.values[-1]:.3e}")
-                    w, n = w - step_matrix.matmul(e, frac_bits=weight_bits), 1
+                    losses.reveal(step, e)
+                    bar.set_postfix(loss=f"{losses.values[-1]:.3e}")
+                    w, n = corrected(w, e), 1
                 done = step + n
                 bar.update(n)
         return w

@@ -4,9 +4,9 @@ Layer: mpc, above ring and channel. Values here are ring words; what they encode
 """
 
 from he_gpu.mpc.additive import Additive
-from he_gpu.mpc.masked import Masked
+from he_gpu.mpc.masked import Masked, Reused
 from he_gpu.mpc.plain import Plain
 from he_gpu.mpc.replicated import Replicated
 from he_gpu.mpc.scheme import Scheme
 
-__all__ = ["Additive", "Masked", "Plain", "Replicated", "Scheme"]
+__all__ = ["Additive", "Masked", "Plain", "Replicated", "Reused", "Scheme"]

@@ -16,7 +16,7 @@ from he_gpu.channel import Cost, LocalChannel, PairChannel
 from he_gpu.mpc.bit_dealer import BitDealer
 from he_gpu.mpc.comparison import Comparison
 from he_gpu.mpc.dealer import DealerMask
-from he_gpu.mpc.masked import Masked
+from he_gpu.mpc.masked import Masked, Reused
 from he_gpu.mpc.operation import multiply_pair
 from he_gpu.mpc.scheme import Operation, Scheme
 from he_gpu.mpc.sums import Operand, SumOfProducts
@@ -69,9 +69,9 @@ class Additive(Scheme):
         self._dealer.bytes_sent += amounts[0]
         self._channel.spend(amounts[1:])
 
-    def expect(self, n_repeats: int) -> None:
+    def expect(self, n_repeats: int, singly: bool = False) -> None:
         """Let the dealer make correlations for n_repeats equal steps in bulk."""
-        self._dealer.expect(n_repeats)
+        self._dealer.expect(n_repeats, singly)
 
     def share(self, words: Array, owner: int) -> Array:
         """Return fresh shares of words that the owner knows.
@@ -232,8 +232,8 @@ class Additive(Scheme):
         self,
         w: Array,
         y: Array,
-        forward: tuple[Array | Masked, int],
-        backward: tuple[Array | Masked, int],
+        forward: tuple[Array | Masked | Reused, int],
+        backward: tuple[Array | Masked | Reused, int],
         n_steps: int,
     ) -> tuple[Array, int]:
         """Take steps ``w - G (F w - y)`` at once; see `Scheme.descend`.

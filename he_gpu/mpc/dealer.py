@@ -100,9 +100,9 @@ class Dealer:
         self._pool = Pool()
         self.bytes_sent = 0
 
-    def expect(self, n_repeats: int) -> None:
+    def expect(self, n_repeats: int, singly: bool = False) -> None:
         """Prepare n_repeats correlations of a kind whenever none is left; 0 ends this."""
-        self._pool.expect(n_repeats)
+        self._pool.expect(n_repeats, singly)
 
     def mask(self, shape: tuple[int, ...]) -> tuple[Array, DealerMask]:
         """Return shares of a uniform mask to keep, and the dealer's handle to it."""

@@ -1,4 +1,4 @@
-"""An operand masked and opened once, for use in many products.
+"""An operand masked and opened once, for use in many products; or one that needs no mask for it.
 
 Layer: mpc. The opened word is x - a for a mask a that belongs to this one immutable value. What is
 seen of x otherwise (transposed, indexed, scaled by a public integer) is seen of the mask and of the
@@ -72,3 +72,27 @@ class Masked(NamedTuple):
             times(self.opened),
             self.handle.view(times(self.handle.total), "scaled", int(factor)),
         )
+
+
+class Reused(NamedTuple):
+    """A secret in many products of a scheme that opens no operand.
+
+    What a device makes of it for its matrix products is made once, see `Kept`.
+
+    Attributes:
+        stack: the shares, rows by shape.
+    """
+
+    stack: Kept
+
+    def transposed(self) -> Reused:
+        """Return the same operand with its last two axes swapped."""
+        return Reused(self.stack.transposed())
+
+    def viewed(self, change: Callable[[Array], Array], *name: Hashable) -> Reused:
+        """Return the same operand seen through a change of its axes; see `Masked.viewed`."""
+        return Reused(Kept(change(self.stack.words)))
+
+    def scaled(self, factor: Array, backend: Backend, modulus: int) -> Reused:
+        """Return the operand times a public integer, a 0-d NumPy word of the ring."""
+        return Reused(Kept(backend.mul(self.stack.words, backend.asarray(factor), modulus)))

@@ -68,9 +68,9 @@ class Pairwise:
         self._prgs: dict[str, Prg] = {}
         self._pool = Pool()
 
-    def expect(self, n_repeats: int) -> None:
-        """Make masks for n_repeats equal steps in bulk; 0 ends this."""
-        self._pool.expect(n_repeats)
+    def expect(self, n_repeats: int, singly: bool = False) -> None:
+        """Make masks for n_repeats equal steps in bulk; 0 ends this; see `Scheme.expect`."""
+        self._pool.expect(n_repeats, singly)
 
     def rows(self, word: int) -> list[int]:
         """Return the rows of a stack that keep a word."""

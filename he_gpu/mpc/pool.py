@@ -54,6 +54,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._repeats = 1
+        self._singly = False
         self._ahead = 0
         """Coming steps whose items are taken already."""
         self._items: dict[Hashable, _Items] = {}
@@ -63,11 +64,16 @@ class Pool:
         self._named_before: set[Hashable] = set()
         """Those of the step before."""
 
-    def expect(self, n_repeats: int) -> None:
+    def expect(self, n_repeats: int, singly: bool = False) -> None:
         """Begin a step: make n_repeats items of a kind asked for again.
 
         0 ends the last step and drops the rest.
+
+        Args:
+            n_repeats: how often this step comes, and steps like it.
+            singly: whether `take` makes items one by one all the same.
         """
+        self._singly = singly
         self._repeats = max(1, n_repeats)
         if self._ahead and n_repeats:  # the steps taken together count as one
             self._ahead -= 1
@@ -107,7 +113,7 @@ class Pool:
             (self._named if named else self._asked).add(kind)
         if fields is not None:
             return fields
-        if self._repeats == 1 or not again:
+        if self._repeats == 1 or self._singly or not again:
             return [field[0] for field in make(1)]
         return self._filled(kind, make, n_bytes).next()
 

@@ -13,15 +13,18 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from he_gpu.backend import Array, Backend, CrossProducts, descent_fits, word_dtype
+from he_gpu.backend import Array, Backend, CrossProducts, Kept, descent_fits, word_dtype
 from he_gpu.channel import Cost, LocalChannel, PairChannel
 from he_gpu.mpc.additive import Additive
-from he_gpu.mpc.masked import Masked
+from he_gpu.mpc.masked import Masked, Reused
 from he_gpu.mpc.operation import multiply_pair, product_shape
 from he_gpu.mpc.pairwise import DEALER, Pairwise, TruncationMasks
 from he_gpu.mpc.scheme import Operation, Scheme, public_words, step_weights
 from he_gpu.mpc.sums import SumOfProducts
 from he_gpu.ring import KeyRing
+
+_OWN, _NEXT = slice(None, -1), slice(1, None)
+"""The first and the second word of every party, as rows of a stack."""
 
 
 class Replicated(Scheme):
@@ -69,9 +72,9 @@ class Replicated(Scheme):
         """Return (parties, 2, *shape): the two words of each party."""
         return self.backend.xp.stack([stack[:-1], stack[1:]], axis=1)
 
-    def expect(self, n_repeats: int) -> None:
+    def expect(self, n_repeats: int, singly: bool = False) -> None:
         """Make masks for n_repeats equal steps in bulk."""
-        self._pairwise.expect(n_repeats)
+        self._pairwise.expect(n_repeats, singly)
 
     def share(self, words: Array, owner: int) -> Array:
         """Return fresh shares of words that the owner knows.
@@ -119,9 +122,9 @@ class Replicated(Scheme):
         missing = received[(self._first + 1) % 3]
         return self.backend.add(total, missing, self.modulus)
 
-    def mask(self, x: Array) -> Array:
-        """Return x: products open nothing, so there is nothing to reuse."""
-        return x
+    def mask(self, x: Array) -> Reused:
+        """Return x for many products, which open nothing of it. Cost: none."""
+        return Reused(Kept(x))
 
     def add_public(self, x: Array, public: Array) -> Array:
         """Return the stack of x plus public words that broadcast to its shape. Cost: none.
@@ -135,13 +138,15 @@ class Replicated(Scheme):
             self.backend.add(x[row : row + 1], public, self.modulus, out=target)
         return result
 
-    def product(self, operation: Operation, x: Array, y: Array, drop: int) -> Array:
+    def product(
+        self, operation: Operation, x: Array | Reused, y: Array | Reused, drop: int
+    ) -> Array:
         """Return shares of ``x * y``, ``x @ y`` or conv(x, y), over 2**drop where drop > 0.
 
         Args:
             operation: "mul", "matmul" or a convolution, of images x with windows y.
-            x: stack.
-            y: stack with as many axes.
+            x: stack, or an operand of `mask`.
+            y: likewise, with as many axes.
             drop: bits to drop, 0 <= drop < k - 2; with drop > 0 the signed product must satisfy
                 -2**(k-2) <= v < 2**(k-2), which shares cannot check.
 
@@ -151,7 +156,7 @@ class Replicated(Scheme):
         Leaks: nothing; words that are sent are uniform.
         Source: Araki et al., CCS 2016.
         """
-        shape = product_shape(operation, x.shape[1:], y.shape[1:])
+        shape = product_shape(operation, _stack(x).shape[1:], _stack(y).shape[1:])
         if drop:
             balance = operation == "mul" and self._n_hosted == 3
             masks = self._pairwise.truncation_masks(shape, drop, balance)
@@ -197,8 +202,8 @@ class Replicated(Scheme):
         self,
         w: Array,
         y: Array,
-        forward: tuple[Array | Masked, int],
-        backward: tuple[Array | Masked, int],
+        forward: tuple[Array | Masked | Reused, int],
+        backward: tuple[Array | Masked | Reused, int],
         n_steps: int,
     ) -> tuple[Array, int]:
         """Take steps ``w - G (F w - y)`` at once; see `Scheme.descend`.
@@ -212,7 +217,7 @@ class Replicated(Scheme):
         fits = descent_fits(3, y.shape[1], *w.shape[1:])
         if self._n_hosted < 3 or self.modulus != 2**64 or not fits:
             return w, 0
-        (F, predicted), (G, corrected) = forward, backward
+        (F, predicted), (G, corrected) = ((_stack(x), drop) for x, drop in (forward, backward))
         truncations = (tuple(y.shape[1:]), predicted), (tuple(w.shape[1:]), corrected)
         n, masks = self._pairwise.truncations_ahead(truncations, n_steps)
         if not n:
@@ -322,18 +327,35 @@ class Replicated(Scheme):
         return self._by_pair(lambda words: self._pair.largest(words, smallest), x, shape)
 
     def _cross(
-        self, operation: Operation, x: Array, y: Array, add: Array, balance: bool = False
+        self,
+        operation: Operation,
+        x: Array | Reused,
+        y: Array | Reused,
+        add: Array,
+        balance: bool = False,
     ) -> Array:
         """Return each party's share of a product, (parties, *shape), plus ``add``, used up.
 
-        To balance, party 2's row of ``add`` is made here of the other two.
+        To balance, party 2's row of ``add`` is made here of the other two. Of two operands that
+        `mask` gave, what a device makes of the smaller one is kept.
         """
         if operation == "mul":
+            x, y = _stack(x), _stack(y)
             if self._n_hosted == 3:  # the last row repeats the first
                 x, y = x[:3], y[:3]
             return self.backend.cross_multiply(x, y, add, out=add, balance=balance)
-        both = self.backend.add(y[:-1], y[1:], self.modulus)
-        pair = (x[:-1], both), (x[1:], y[:-1])
+        if isinstance(x, Reused) and isinstance(y, Reused):
+            if x.stack.n_words < y.stack.n_words:
+                y = y.stack.words
+            else:
+                x = x.stack.words
+        if isinstance(y, Reused):
+            both = self.backend.add(x[:-1], x[1:], self.modulus)
+            pair = (both, y.stack.part(_OWN)), (x[:-1], y.stack.part(_NEXT))
+        else:
+            both = self.backend.add(y[:-1], y[1:], self.modulus)
+            part = x.stack.part if isinstance(x, Reused) else x.__getitem__
+            pair = (part(_OWN), both), (part(_NEXT), y[:-1])
         return multiply_pair(self.backend, operation, *pair, self.modulus, add)
 
     def _truncated(self, z: Array, masks: TruncationMasks, drop: int) -> Array:
@@ -413,3 +435,8 @@ class Replicated(Scheme):
         """Return a stack of the words that are kept here, by their index."""
         kept = [words[(self._first + row) % 3] for row in range(self._n_hosted + 1)]
         return self.backend.xp.stack(kept)
+
+
+def _stack(x: Array | Masked | Reused) -> Array:
+    """Return the stack of an operand."""
+    return x.stack.words if isinstance(x, Reused) else x

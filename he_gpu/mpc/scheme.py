@@ -18,7 +18,7 @@ from he_gpu.channel import Cost
 from he_gpu.errors import ArgumentValueError
 
 if TYPE_CHECKING:
-    from he_gpu.mpc.masked import Masked
+    from he_gpu.mpc.masked import Masked, Reused
     from he_gpu.mpc.sums import SumOfProducts
 
 Operation = Literal["mul", "matmul"] | Convolution
@@ -59,8 +59,11 @@ class Scheme(ABC):
         """Reveal the words to every party."""
 
     @abstractmethod
-    def product(self, operation: Operation, x: Array | Masked, y: Array | Masked, drop: int) -> Any:
-        """Return the stack of ``x * y`` or ``x @ y``, divided by 2**drop where drop > 0."""
+    def product(self, operation: Operation, x: Any, y: Any, drop: int) -> Array:
+        """Return the stack of ``x * y`` or ``x @ y``, divided by 2**drop where drop > 0.
+
+        Operands are stacks, or what `mask` made of them.
+        """
 
     @abstractmethod
     def sums_of_products(self, sums: Sequence[SumOfProducts]) -> list[Array]:
@@ -133,15 +136,15 @@ class Scheme(ABC):
         """
 
     @abstractmethod
-    def mask(self, x: Array) -> Masked | Array:
+    def mask(self, x: Array) -> Masked | Reused | Array:
         """Return x in a form that later products reuse without opening it again."""
 
     def descend(
         self,
         w: Array,
         y: Array,
-        forward: tuple[Array | Masked, int],
-        backward: tuple[Array | Masked, int],
+        forward: tuple[Array | Masked | Reused, int],
+        backward: tuple[Array | Masked | Reused, int],
         n_steps: int,
     ) -> tuple[Array, int]:
         """Take some steps ``w - G (F w - y)`` of a descent at once, where the scheme can.
@@ -162,8 +165,14 @@ class Scheme(ABC):
         """Return what each party holds of a stack, (parties, *shape), with its words in between."""
         return stack
 
-    def expect(self, n_repeats: int) -> None:  # noqa: B027 - a hint that schemes may ignore
-        """Hint that every coming product and truncation comes n_repeats times; 0 ends the hint."""
+    def expect(self, n_repeats: int, singly: bool = False) -> None:  # noqa: B027 - a mere hint
+        """Hint that every coming product and truncation comes n_repeats times; 0 ends the hint.
+
+        Args:
+            n_repeats: how often.
+            singly: whether randomness in bulk serves `descend` alone, so that all other operations
+                draw theirs the same way each time.
+        """
 
     can_repeat = False
     """Whether a device may repeat operations without this code: they look at no value."""

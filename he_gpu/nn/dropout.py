@@ -43,6 +43,11 @@ class Dropout(Module):
         self.p = real("Dropout", "p", p, 0.0, 1.0)
         self._generator = generator_of(random_state)
 
+    @property
+    def repeats(self) -> bool:  # type: ignore[override]
+        """Whether nothing is dropped."""
+        return not self.training or self.p == 0
+
     def forward(self, x: Variable) -> Variable:
         """Return x with elements dropped in training, and x itself otherwise."""
         if not self.training or self.p == 0:

@@ -45,6 +45,9 @@ class Module:
 
     Attributes:
         training: whether layers behave as in training; see `train` and `eval`.
+        repeats: whether `forward` does the same each time with inputs of the same shape. One that
+            draws public numbers or counts its calls must say False: a session with graph=True does
+            not call it in every step, see `Session.captured`.
 
     Example:
         >>> import numpy as np
@@ -64,6 +67,7 @@ class Module:
     """
 
     training: bool
+    repeats: bool = True
 
     def __init__(self) -> None:
         self.__dict__["training"] = True

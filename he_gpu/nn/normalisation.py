@@ -60,6 +60,11 @@ class _BatchNorm(Module):
             self.register_buffer("running_mean", np.zeros(num_features))
             self.register_buffer("running_var", np.ones(num_features))
 
+    @property
+    def repeats(self) -> bool:  # type: ignore[override]
+        """Whether no running statistics are made."""
+        return not (self.training and self.track_running_stats)
+
     def forward(self, x: Variable) -> Variable:
         """Return the normalised batch, of x's shape."""
         name = type(self).__name__

@@ -28,6 +28,7 @@ from he_gpu.nn.loss_curve import (
 )
 from he_gpu.nn.module import Module
 from he_gpu.nn.optimizer import Optimizer
+from he_gpu.nn.repeated_step import RepeatedStep
 from he_gpu.nn.tape import no_grad
 from he_gpu.nn.trainer_arguments import (
     check_learning,
@@ -145,6 +146,7 @@ class Trainer:
         self.max_growth = None if max_growth is None else real(_NAME, "max_growth", max_growth, 1.0)
         self.progress = None if progress is None else flag("progress", progress)
         self._losses = LossCurve(self.max_growth)
+        self._take = RepeatedStep(model, optimizer, self._step)
         self.metrics_: dict[str, list[float]] = {name: [] for name in self.metrics}
         self.metric_epochs_: list[int] = []
         self.n_epochs_ = 0
@@ -224,7 +226,7 @@ class Trainer:
             for index in _chained(equal, range(n_equal, len(batches))):
                 x, target = data.take(batches[index])
                 with self._finite(session):
-                    loss, prediction = self._step(x, target)
+                    loss, prediction = self._take(x, target)
                     if logged:
                         known = loss if len(batches) == 1 else None
                         whole.add(prediction.value, target, known)
@@ -241,7 +243,7 @@ class Trainer:
             self._losses.add(epoch, loss_of_all, session, rate, n, *bounds)
 
     def _step(self, x: Variable, target: Value) -> tuple[Variable, Variable]:
-        """Change the parameters once; return the loss, not yet computed, and the prediction."""
+        """Change the parameters once; return loss and prediction, the former not yet computed."""
         self.model.zero_grad()
         self.optimizer.zero_grad()
         prediction = self.model(x)

@@ -12,7 +12,7 @@ import numpy as np
 
 from he_gpu.backend import Array
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
-from he_gpu.mpc import Masked
+from he_gpu.mpc import Masked, Reused
 from he_gpu.ring.fixedpoint import Factor, as_reals, decode, encode, encode_factor, word_bits
 from he_gpu.tensor.layout import check_integer, check_matmul, without_vector_axes
 from he_gpu.tensor.selection import Selection
@@ -173,7 +173,7 @@ class Arithmetic(Selection):
         if self._masked is not None:
             return self
         masked = self.session.scheme.mask(self._stack)
-        if not isinstance(masked, Masked):  # a scheme that masks nothing
+        if not isinstance(masked, Masked | Reused):  # a scheme that keeps nothing
             return self
         return type(self)(self.session, self._stack, self.frac_bits, masked)
 
@@ -250,7 +250,7 @@ class Arithmetic(Selection):
     def _factor(self, public: Any, function: str) -> Factor:
         return encode_factor(as_reals(public, function, "operand"), self.session.modulus, function)
 
-    def _operand_as(self, ndim: int) -> Array | Masked:
+    def _operand_as(self, ndim: int) -> Array | Masked | Reused:
         """Return what the scheme multiplies: the masked operand where there is one."""
         if self._masked is None:
             return self._stack_as(ndim)

@@ -15,7 +15,7 @@ import numpy as np
 
 from he_gpu.backend import Array, Graph, Kept, recording
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, CaptureError
-from he_gpu.mpc import Masked
+from he_gpu.mpc import Masked, Reused
 from he_gpu.mpc.dealer import DealerMask
 from he_gpu.tensor.secret import SecretTensor
 
@@ -47,8 +47,7 @@ class Captured:
         for index, tensor in enumerate(tensors):
             if not isinstance(tensor, SecretTensor):
                 raise ArgumentTypeError(
-                    f"captured: operand {index} must be a SecretTensor, "
-                    f"got {type(tensor).__name__}"
+                    f"captured: operand {index} must be a SecretTensor, got {type(tensor).__name__}"
                 )
             if tensor.session is not session:
                 raise ArgumentValueError(f"captured: operand {index} belongs to another session")
@@ -85,7 +84,7 @@ class _Repeated:
     ):
         backend = session.backend
         self._session, self._function, self._graph = session, function, graph
-        self._frac_bits = [tensor.frac_bits for tensor in tensors]
+        self._kinds = [(tensor.frac_bits, type(tensor._masked)) for tensor in tensors]
         self._operands = [
             [backend.empty(words.shape, words.dtype) for words in _words(tensor)]
             for tensor in tensors
@@ -111,25 +110,21 @@ class _Repeated:
                 place[...] = words
         before = self._calls_now()
         self._n_calls += 1
-        if self._n_calls == 1:
+        if self._counted != before:
             self._count_from(before)
+        self._counted = None  # unless the step is taken, nobody knows how far it came
+        if self._n_calls == 1:
             return self._graph.rehearse(self._run)
         if self._n_calls == 2:
             spent = self._session.scheme.spent()
             self._results = self._graph.record(self._run)
-            more = [after - b for b, after in zip(before, self._calls_now(), strict=True)]
-            self._in_step = more
-            self._more[...] = self._session.backend.asarray(np.array(more, np.uint64))
-            self._spent = [
-                after - b for b, after in zip(spent, self._session.scheme.spent(), strict=True)
-            ]
+            self._in_step = _differences(before, self._calls_now())
+            self._more[...] = self._session.backend.asarray(np.array(self._in_step, np.uint64))
+            self._spent = _differences(spent, self._session.scheme.spent())
         else:
             for prg, more in zip(self._prgs, self._in_step, strict=True):
                 prg.skip(more)
             self._session.scheme.spend(self._spent)
-        if self._counted != before:
-            self._count_from(before)
-        self._counted = None  # unless the step is taken, nobody knows how far it came
         self._graph.replay()
         self._counted = [b + more for b, more in zip(before, self._in_step, strict=True)]
         return _mapped(self._results, self._copied)
@@ -139,8 +134,8 @@ class _Repeated:
         if len(self._session.keys.prgs) != len(self._prgs):
             raise CaptureError("captured: another operation began to draw randomness meanwhile")
         operands = [
-            _tensor(self._session, [self._graph.input(words) for words in operand], frac_bits)
-            for operand, frac_bits in zip(self._operands, self._frac_bits, strict=True)
+            _tensor(self._session, [self._graph.input(words) for words in operand], *kind)
+            for operand, kind in zip(self._operands, self._kinds, strict=True)
         ]
         calls = self._graph.input(self._calls)
         with ExitStack() as counted:
@@ -168,20 +163,27 @@ class _Repeated:
         return SecretTensor(self._session, stack, result.frac_bits)
 
 
+def _differences(before: list[int], after: list[int]) -> list[int]:
+    return [b - a for a, b in zip(before, after, strict=True)]
+
+
 def _words(tensor: SecretTensor) -> list[Array]:
     """Return all that a step can see of a tensor: its stack, and what its mask consists of."""
     if tensor._masked is None:
         return [tensor._stack]
+    if not isinstance(tensor._masked, Masked):
+        return [tensor._masked.stack.words]
     stack, mask, opened, handle = tensor._masked
     return [stack.words, mask.words, opened.words, handle.total.words]
 
 
-def _tensor(session: Session, words: list[Array], frac_bits: int) -> SecretTensor:
-    """Return a tensor made of what `_words` returned."""
-    if len(words) == 1:
-        return SecretTensor(session, words[0], frac_bits)
-    stack, mask, opened, total = map(Kept, words)
-    masked = Masked(stack, mask, opened, DealerMask(total))
+def _tensor(session: Session, words: list[Array], frac_bits: int, kind: type) -> SecretTensor:
+    """Return a tensor made of what `_words` returned, with that kind of mask."""
+    stack, *others = map(Kept, words)
+    masked: Masked | Reused | None = Reused(stack) if kind is Reused else None
+    if kind is Masked:
+        mask, opened, total = others
+        masked = Masked(stack, mask, opened, DealerMask(total))
     return SecretTensor(session, words[0], frac_bits, masked)
 
 

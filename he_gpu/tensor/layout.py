@@ -20,7 +20,7 @@ from he_gpu.errors import (
     IndexRangeError,
     SecretAccessError,
 )
-from he_gpu.mpc import Masked
+from he_gpu.mpc import Masked, Reused
 from he_gpu.ring.fixedpoint import word_bits
 
 if TYPE_CHECKING:
@@ -46,7 +46,11 @@ class Layout:
     __slots__ = ("_masked", "_stack", "frac_bits", "ndim", "session", "shape")
 
     def __init__(
-        self, session: Session, stack: Array, frac_bits: int, masked: Masked | None = None
+        self,
+        session: Session,
+        stack: Array,
+        frac_bits: int,
+        masked: Masked | Reused | None = None,
     ):
         self.session = session
         self.frac_bits = frac_bits
@@ -69,7 +73,7 @@ class Layout:
     @property
     def is_masked(self) -> bool:
         """Whether products reuse a mask that was opened before; see `masked`."""
-        return self._masked is not None
+        return isinstance(self._masked, Masked)
 
     @property
     def T(self: Self) -> Self:  # noqa: N802 - NumPy's name
@@ -182,7 +186,7 @@ class Layout:
     def _like(self: Self, stack: Array) -> Self:
         return type(self)(self.session, stack, self.frac_bits)
 
-    def _with_mask(self: Self, masked: Masked) -> Self:
+    def _with_mask(self: Self, masked: Masked | Reused) -> Self:
         """Return a tensor of the same fraction bits with its mask."""
         return type(self)(self.session, masked.stack.words, self.frac_bits, masked)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import he_gpu
-from he_gpu.backend import cuda, launch, loader
+from he_gpu.backend import cuda, launch, loader, nvrtc
 from he_gpu.errors import ArgumentValueError, DeviceUnavailableError, UnknownDeviceError
 
 SOURCE = loader.parse(
@@ -50,6 +50,7 @@ class Record:
     def __init__(self):
         self.calls = []
         self.sources = []
+        self.options = []
         self.current = 0
         runtime = SimpleNamespace(getDeviceCount=lambda: 2, getDevice=lambda: self.current)
         nvrtc = SimpleNamespace(getVersion=lambda: (13, 0))
@@ -75,6 +76,7 @@ class Record:
 
     def RawModule(self, code, options):  # noqa: N802 - CuPy's name
         self.sources.append(code)
+        self.options.append(options)
         record = self
 
         class Kernel:
@@ -166,6 +168,30 @@ def test_the_architecture_is_two_numbers(cupy):
     assert [cuda.Cuda(name).compute_capability for name in ("cuda", "cuda:1")] == [(7, 5), (12, 0)]
     assert [cuda.Cuda(name).multiprocessors for name in ("cuda", "cuda:1")] == [40, 188]
     assert [cuda.Cuda(name).max_shared_bytes for name in ("cuda", "cuda:1")] == [65536, 101376]
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (9, 0), (10, 0), (12, 0)])
+@pytest.mark.parametrize("header", ["primitives", "warpgroup"])
+def test_what_sm_90a_alone_has_is_compiled_for_it(cupy, monkeypatch, header, capability):
+    monkeypatch.setattr(cuda.Cuda, "compute_capability", capability)
+    device = cuda.Cuda("cuda")
+    text = f'#include "{header}.cuh"\nextern "C" __global__ void nothing(u32* x) {{ *x = 1; }}'
+    device.add_source(loader.parse("sample", text))
+    device.launch("sample", "nothing", (1,), (1,), (np.zeros(1, np.uint32).view(CupyArray),))
+    options = [("--std=c++17",)]
+    if (header, capability) == ("warpgroup", (9, 0)):
+        options = [("--std=c++17", "-arch=sm_90a", "-DHE_GPU_WARPGROUP")]
+    assert cupy.options == options
+
+
+@pytest.mark.usefixtures("require_nvrtc")
+@pytest.mark.parametrize("orders", [("sm_90a", "sm_90"), ("sm_90", "sm_90a")])
+def test_the_compiler_takes_sm_90a_beside_the_architecture_that_cupy_names(orders):
+    text = '#include "warpgroup.cuh"\nextern "C" __global__ void f() { products_begin(); }'
+    source, (first, second) = loader.parse("sample", text), orders
+    ptx = nvrtc.compile_ptx(source, first, [f"-arch={second}", "-DHE_GPU_WARPGROUP"])
+    assert ".target sm_90a" in ptx
+    assert "wgmma.fence" in ptx
 
 
 def test_an_array_of_another_device_is_refused(cupy):

@@ -153,6 +153,20 @@ def test_sums_of_weighed_residues_stay_in_the_words_that_hold_them(modulus):
         assert (whole + times * (last.low + (last.high << 32))) >> 64 < modulus
 
 
+@pytest.mark.parametrize("modulus", [3, 2**61 - 1, RING_32, RING_64])
+def test_weights_give_numbers_back(modulus):
+    """A number c is sum_i c_i v_i - t P, and each v_i / P is rounded down."""
+    for count in (1, 2, 9, MOST_MODULI):
+        small, whole = moduli(count), prod(moduli(count))
+        *own, last = weights(modulus, count)
+        assert (last.low + (last.high << 32) + whole) % modulus == last.fraction == 0
+        for i, weight in enumerate(own):
+            # The multiple of the other moduli that is 1 modulo this one.
+            v = next(v for v in range(0, whole, whole // small[i]) if v % small[i] == 1 % small[i])
+            assert (weight.low + (weight.high << 32) - v) % modulus == 0
+            assert weight.fraction == FRACTION * v // whole
+
+
 def test_constants_of_the_small_moduli():
     for own in modulus_table(MOST_MODULI):
         p = own.value
@@ -262,6 +276,37 @@ def test_multiply(kernel_device, shape):
     assert_same(found, residues.multiply_residues(planes[0], planes[1].swapaxes(1, 2)))
 
 
+def test_tiles_go_in_groups_of_rows(kernel_device):
+    """Ten rows of tiles: eight, column by column, and then two."""
+    rng = np.random.default_rng(18)
+    a, b = (rng.integers(-128, 128, (1, lines, 64)).astype(np.int8) for lines in (2305, 129))
+    assert_same(multiplied(kernel_device, a, b), residues.multiply_residues(a, b.swapaxes(1, 2)))
+
+
+def test_a_carry_between_the_halves_of_a_joined_word(kernel_device):
+    """It comes once in some 10^6 words, so such are sought."""
+    rng, modulus, count = np.random.default_rng(19), 2**63 - 25, 17
+    drawn = np.array([rng.integers(0, p, 2**22, np.uint8) for p in moduli(count)])
+    low, high, times = (np.zeros(2**22, np.uint64) for _ in range(3))
+    *own, last = weights(modulus, count)
+    for row, weight in zip(drawn, own, strict=True):
+        low += row * np.uint64(weight.low)
+        high += row * np.uint64(weight.high)
+        times += row * np.uint64(weight.fraction)
+    times = (times + np.uint64(FRACTION // 2)) >> np.uint64(32)
+    low += times * np.uint64(last.low)
+    high += times * np.uint64(last.high)
+    carries = low + (high << np.uint64(32)) < low
+    assert carries.any()
+    products = np.zeros((count, 1, 1, -(-carries.sum() // 16) * 16), np.uint8)
+    products[:, 0, 0, : carries.sum()] = drawn[:, carries]
+    xp, n = kernel_device.xp, products.shape[-1]
+    out = xp.empty((1, 1, n), np.uint64)
+    args = xp.asarray(products), modulus, None, (0,) * 4, out, (0, 0, 1), (1, 1, 1, n), False
+    kernels.join_residues(kernel_device, *args)
+    assert_same(out, residues.join_residues(products, modulus))
+
+
 def test_sums_of_the_largest_residues_fit(kernel_device):
     """131,071 products of 2^14, and as many of -128 * 127, modulo 256, 255 and 253."""
     a = np.full((3, 2, LARGEST_DEPTH + 1), -128, np.int8)
@@ -337,6 +382,37 @@ def test_a_long_inner_dimension_is_summed_in_pieces(kernel_device, total, modulu
     args = [xp.asarray(x) for x in words]
     found = launcher.matmul_pair(kernel_device, *args, modulus, add=xp.asarray(add), total=total)
     assert_same(found, definition.matmul_pair(*words, modulus, add=add, total=total))
+
+
+@pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_parties_and_pairs_count_towards_the_depth(kernel_device, pairs):
+    """61 largest products fit 17 moduli, and three parties have three times as many."""
+    k = deepest(RING_64, 17)
+    a = kernel_device.xp.full((3, 1, k), 2**63, np.uint64)
+    b = a.swapaxes(1, 2)
+    empty = a[..., : (pairs - 1) * k], b[:, : (pairs - 1) * k]
+    found = launcher.matmul_pair(kernel_device, a, b, *empty, RING_64, total=True)
+    assert to_host(found).tolist() == [[3 * pairs * k * 2**126 % 2**64]]
+    odd = a - kernel_device.xp.ones_like(a)  # 2^63 - 1, so that no product is a multiple of 2^64
+    empty = odd[..., : (pairs - 1) * k], odd.swapaxes(1, 2)[:, : (pairs - 1) * k]
+    found = launcher.matmul_pair(
+        kernel_device, odd, odd.swapaxes(1, 2), *empty, RING_64, total=True
+    )
+    assert to_host(found).tolist() == [[3 * pairs * k * (2**63 - 1) ** 2 % 2**64]]
+
+
+@pytest.mark.usefixtures("forced")
+def test_planes_that_are_kept_serve_pieces_of_the_depth(kernel_device, monkeypatch):
+    monkeypatch.setattr(residue_parts, "LARGEST_DEPTH", 130)
+    rng, xp, modulus = np.random.default_rng(20), kernel_device.xp, 2**61 - 1
+    a, b = some_words(rng, (2, 5, 200), modulus), some_words(rng, (200, 3), modulus)
+    expected = definition.matmul(a, b, modulus)
+    for kept in itertools.product([False, True], repeat=2):
+        operands = [
+            Kept(x) if keep else x for x, keep in zip(map(xp.asarray, (a, b)), kept, strict=True)
+        ]
+        assert_same(launcher.matmul(kernel_device, *operands, modulus), expected)
 
 
 @pytest.mark.usefixtures("require_emulator", "forced")
@@ -500,6 +576,19 @@ def test_memory_for_residues_is_bounded(modulus, total, living, monkeypatch):
         assert living["most"] <= max(limit, least)
     assert launches[0] == (1 if total else 2)
     assert launches[0] < launches[1] < launches[2]
+
+
+@pytest.mark.usefixtures("require_emulator", "forced")
+def test_words_that_repeat_take_memory_once(living, monkeypatch):
+    rng, device = np.random.default_rng(21), emulator.device()
+    a, b = some_words(rng, (8, 5, 64), 251), some_words(rng, (64, 5), 251)
+    n_bytes = n_moduli(251, 64) * (8 * 5 * 64 + 5 * 64 + 8 * 5 * 16)
+    for limit, launches in ((n_bytes, 1), (n_bytes - 1, 2)):
+        monkeypatch.setattr(kernels, "RESIDUE_BYTES", limit)
+        before = emulator.launches["multiply_residues_s8"]
+        assert_same(launcher.matmul(device, a, b, 251), definition.matmul(a, b, 251))
+        assert emulator.launches["multiply_residues_s8"] == before + launches
+    assert living["most"] == n_bytes
 
 
 @pytest.mark.usefixtures("require_emulator", "forced")

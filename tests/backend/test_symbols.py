@@ -339,6 +339,14 @@ def descent_calls(device, rng, modulus):
             halves.append(descent.Products(*words, 24))
         result = device_descent.descend(device, w, y, *halves)
         assert_same(result, descent.descend(w, y, *halves))
+        w, y = (some_words(rng, (3, m, targets), modulus)[[0, 1, 2, 0]] for m in (width, rows))
+        halves = []
+        for m, k in ((rows, width), (width, rows)):
+            shapes = (4, m, k), *((2, *count, m, targets) for count in ((3,), (4,), (2, 2)))
+            stack, *words = (some_words(rng, shape, modulus) for shape in shapes)
+            halves.append(descent.CrossProducts(stack[[0, 1, 2, 0]], *words, 24))
+        result = device_descent.descend_replicated(device, w, y, *halves)
+        assert_same(result, descent.descend_replicated(w, y, *halves))
 
 
 CALLS = {

@@ -132,9 +132,8 @@ def test_rows_measured_again_replace_the_others():
     assert merged[0]["roofs"] == {"copy": 1.0}
 
 
-def test_results_are_taken_for_the_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu_run, "PIECES", THREE)
-    gpu_run.run(tmp_path / "out", pieces=THREE, runner=Runner())
+def test_results_are_taken_for_the_report(tmp_path):
+    (tmp_path / "out").mkdir()
     (tmp_path / "out" / "crossovers.py").write_text("measured")
     table = tmp_path / "table.py"
     taken = tmp_path / "results"
@@ -143,8 +142,7 @@ def test_results_are_taken_for_the_report(tmp_path, monkeypatch):
         for name in ("one", "two")
     }
     (tmp_path / "out" / "run.json").write_text(json.dumps(found))
-    monkeypatch.setattr(gpu_run.merged, "__defaults__", (THREE,))
-    paths = gpu_run.take(tmp_path / "out", taken, table)
+    paths = gpu_run.take(tmp_path / "out", taken, table, THREE)
     assert paths == [taken / "xor-cuda.json", table]
     assert table.read_text() == "measured"
     assert "| two | 500 ms |" in report.markdown(report.load(taken))
@@ -197,7 +195,7 @@ def test_a_piece_that_hangs_is_ended_with_its_children(written, tmp_path):
         f"    open({str(child)!r}, 'w').write(str(p.pid))\n    time.sleep(60)\n"
     )
     start = time.perf_counter()
-    found, _ = gpu_run.run_piece(written(text), 5)
+    found, _ = gpu_run.run_piece(written(text), 3)
     assert found["outcome"] == LATE
     assert time.perf_counter() - start < 30
     if child.exists():
@@ -205,19 +203,47 @@ def test_a_piece_that_hangs_is_ended_with_its_children(written, tmp_path):
         assert not state.exists() or state.read_text().split()[2] == "Z"
 
 
-def test_rows_of_a_piece_come_back_though_one_failed(tmp_path, monkeypatch):
-    """A real suite on the CPU, one of whose benchmarks cannot be."""
+GOOD, BAD = (f"bench/bench_rns.py::test_kernel[cpu-{name}]" for name in ("neg_rns", "add_rns"))
+
+
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """A real suite on the CPU, of which one benchmark does something else."""
     monkeypatch.setattr(gpu_run, "DEVICE", "cpu")
-    good, bad = (f"bench/bench_rns.py::test_kernel[cpu-{name}]" for name in ("neg_rns", "add_rns"))
-    broken = tmp_path / "broken.py"
-    broken.write_text(
-        "import pytest\n\n\n@pytest.hookimpl\ndef pytest_runtest_call(item):\n"
-        f"    assert not item.nodeid.endswith({bad.rpartition('::')[2]!r})\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    piece = Piece("some", 1, (good, bad, "-p", "broken"))
     monkeypatch.setattr(gpu_run, "ROW_SECONDS", 0.01)
-    found, output = gpu_run.run_piece(piece, 120)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
+
+    def broken(does):
+        (tmp_path / "broken.py").write_text(
+            "import pathlib\nimport time\n\n\ndef pytest_runtest_call(item):\n"
+            f"    if item.nodeid.endswith({BAD.rpartition('::')[2]!r}):\n        {does}\n"
+        )
+        return Piece("some", 1, (GOOD, BAD, "-p", "broken"))
+
+    return broken
+
+
+def test_rows_of_a_piece_come_back_though_one_failed(broken):
+    found, output = gpu_run.run_piece(broken("raise ValueError"), 120)
     assert found["outcome"] == FAILED, output
     (result,) = found["results"]
     assert [each["kernel"] for each in result["rows"]] == ["neg_rns"]
+
+
+def test_rows_of_a_piece_that_is_ended_come_back(broken, tmp_path):
+    there = tmp_path / "there"
+    piece = broken(f"pathlib.Path({str(there)!r}).touch(), time.sleep(60)")
+    process = subprocess.Popen(
+        gpu_run.command(piece, tmp_path),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not there.exists() and process.poll() is None:
+        time.sleep(0.1)
+    gpu_run.end(process)
+    assert there.exists()
+    assert process.returncode != 0
+    kept = json.loads((tmp_path / "rns-cpu.json").read_text())
+    assert [each["kernel"] for each in kept["rows"]] == ["neg_rns"]

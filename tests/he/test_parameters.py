@@ -70,13 +70,22 @@ def test_what_is_chosen():
     assert CkksParams(30).ring_degree == 65536
 
 
-@pytest.mark.parametrize(("depth", "scale_bits"), [(8, 40), (17, 40), (5, 60)])
+@pytest.mark.parametrize(("depth", "scale_bits"), [(17, 40), (5, 60)])
 def test_a_larger_ring_in_place_of_many_digits(depth, scale_bits):
     params = CkksParams(depth, scale_bits)
     smaller = CkksParams(depth, scale_bits, ring_degree=params.ring_degree // 2)
     assert params.n_digits <= 3
     assert smaller.n_digits >= 18
     assert cost.computation(params.chain) < cost.computation(smaller.chain)
+
+
+@pytest.mark.parametrize(("depth", "scale_bits"), [(8, 40), (7, 50)])
+def test_many_digits_in_place_of_a_larger_ring(depth, scale_bits):
+    params = CkksParams(depth, scale_bits)
+    larger = CkksParams(depth, scale_bits, ring_degree=2 * params.ring_degree)
+    assert params.n_digits >= 17
+    assert larger.n_digits <= 3
+    assert cost.computation(params.chain) < cost.computation(larger.chain)
 
 
 def test_an_explicit_degree_is_respected():

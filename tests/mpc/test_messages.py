@@ -13,6 +13,7 @@ from he_gpu.backend import get_backend
 from he_gpu.channel import LocalChannel
 from he_gpu.mpc import Additive, Replicated
 from he_gpu.ring import KeyRing
+from tests.backend.single_steps import single_replicated_steps
 from tests.uniformity import LIMIT, assert_uniform, two_sample_score
 
 N = 20_000
@@ -302,3 +303,45 @@ def test_counted_costs_are_the_documented_ones(modulus, n):
     scheme.positive_part(x)
     expected = 8 * width * (3 * k // 2 + k - 2) + 2 * n * word
     assert scheme.cost.dealer_bytes - dealt == expected
+
+
+def test_steps_of_a_descent_taken_together_send_what_they_send_one_by_one(monkeypatch):
+    """Their messages are worked out from all that the operation gets, and compared in order."""
+    rng, backend, found = np.random.default_rng(3), get_backend("cpu"), []
+    F, y, w = (rng.integers(0, 2**20, shape, np.uint64) for shape in ((3, 5), (3, 2), (5, 2)))
+    real = backend.descend_replicated
+    for together in (False, True):
+        scheme, channel = replicated(2**64)
+        stacks = [scheme.share(words, 0) for words in (F, F.T.copy(), y, w)]
+        channel.messages.clear()
+
+        def sending(*arguments, to=channel.messages):
+            stack = single_replicated_steps(*arguments, to)
+            assert (real(*arguments) == stack).all()
+            return stack
+
+        monkeypatch.setattr(backend, "descend_replicated", sending)
+        f, g, y_stack, w_stack = stacks
+        step, steps = 0, 9
+        for index in range(steps):
+            scheme.expect(steps - index)
+            if index < step:
+                continue
+            n = 0
+            if together:
+                halves = (f, 9), (g, 11)
+                w_stack, n = scheme.descend(w_stack, y_stack, *halves, steps - index)
+            if not n:
+                e = scheme.sub(scheme.product("matmul", f, w_stack, 9), y_stack)
+                w_stack, n = scheme.sub(w_stack, scheme.product("matmul", g, e, 11)), 1
+            step = index + n
+        scheme.expect(0)
+        found.append((channel.messages, w_stack, scheme.cost))
+    single, other = found
+    assert len(single[0]) == len(other[0]) == 9 * 2 * 5
+    for (source, target, words), message in zip(single[0], other[0], strict=True):
+        assert (source, target) == message[:2]
+        assert target != 2
+        np.testing.assert_array_equal(words, message[2])
+    np.testing.assert_array_equal(single[1], other[1])
+    assert single[2] == other[2]

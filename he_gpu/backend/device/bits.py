@@ -25,9 +25,8 @@ from he_gpu.backend.device.operands import (
     writable,
 )
 from he_gpu.backend.device.planes import THREADS, axes, launch_rows
-from he_gpu.backend.device.prg import check_blocks
+from he_gpu.backend.device.prg import check_blocks, stream_words
 from he_gpu.backend.device.protocol import lead_word
-from he_gpu.backend.device.sharing import stream_words
 from he_gpu.backend.launch import KernelDevice, grid_1d
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 

@@ -78,23 +78,33 @@ def cut_residues(device: KernelDevice, words: Array, modulus: int, count: int) -
         (count, ..., lines, filled depth) int8: the depth is filled up with zeros to a multiple of
         64, and the size of a batch axis along which words repeat is 1.
     """
-    words = operand(device, "cut_residues", "words", words, word_dtype(modulus))
-    batch_steps = steps(words)[:-2]
-    words = words[tuple(slice(None) if step else slice(1) for step in batch_steps)]
+    words = distinct(operand(device, "cut_residues", "words", words, word_dtype(modulus)))
     *batch, lines, depth = words.shape
-    filled = padded(slice(0, depth))
-    planes = device.xp.empty((count, *batch, lines, filled), np.int8)
+    planes = device.xp.empty((count, *batch, lines, padded(slice(0, depth))), np.int8)
+    launch_cut(device, FAMILY, "cut_residues", words, modulus, planes)
+    return planes
+
+
+def distinct(words: Array) -> Array:
+    """Return matrices without those that repeat: batch axes along a step of 0 get size 1."""
+    return words[tuple(slice(None) if step else slice(1) for step in steps(words)[:-2])]
+
+
+def launch_cut(
+    device: KernelDevice, family: str, kernel: str, words: Array, modulus: int, planes: Array
+) -> None:
+    """Start the kernel of a family that cuts words (..., lines, depth) into planes (count, ...)."""
+    count = len(planes)
     if planes.size:
-        flat = words.reshape(-1, lines, depth)
+        flat = words.reshape(-1, *words.shape[-2:])
         sizes = (*flat.shape, 0 if wraps(modulus) else modulus)
         arguments = (
-            *(flat, *map(np.int64, steps(flat)), planes, _constants(device, count)),
+            *(flat, *map(np.int64, steps(flat)), planes, constants(device, count)),
             *(*map(np.uint64, sizes), np.uint32(count)),
         )
-        grid = grid_1d(len(flat) * lines * (filled // CHUNK), THREADS)
-        kernel = f"cut_residues_{'u32' if words.dtype == np.uint32 else 'u64'}"
-        device.launch(FAMILY, kernel, grid, (THREADS,), arguments)
-    return planes
+        grid = grid_1d(planes.size // count // CHUNK, THREADS)
+        width = "u32" if words.dtype == np.uint32 else "u64"
+        device.launch(family, f"{kernel}_{width}", grid, (THREADS,), arguments)
 
 
 def multiply_residues(
@@ -123,7 +133,7 @@ def multiply_residues(
     arguments: list[object] = []
     for x, step in zip(planes, plane_steps, strict=True):
         arguments += (x, *map(np.int64, step))
-    arguments += (products, _constants(device, count))
+    arguments += (products, constants(device, count))
     arguments += map(np.uint64, (*sizes, *piece.n_steps()))
     blocks = -(-m // ROWS) * -(-n // COLUMNS)
     grid = (blocks, min(batches, MAX_GRID[1]), count)
@@ -167,6 +177,40 @@ def join_residues(
     device.launch(FAMILY, f"join_residues_{domain(modulus)}", grid, (THREADS,), arguments)
 
 
+class ResidueKernels:
+    """The kernels that cut residues and multiply them, and the layout that they agree on.
+
+    Attributes:
+        form: name of the layout.
+        rows: of the results that a block makes.
+        columns: likewise.
+        step: of the depth; planes are filled up with zeros to a multiple of it.
+        lines: of an operand, that make one line of its planes.
+    """
+
+    form = "residues"
+    rows, columns, step = ROWS, COLUMNS, STEP
+    lines = 1
+
+    def cut(self, device: KernelDevice, words: Array, modulus: int, count: int) -> Array:
+        """Cut words (..., lines, depth) into planes (count, ..., lines of planes, bytes)."""
+        return cut_residues(device, words, modulus, count)
+
+    def multiply(
+        self,
+        device: KernelDevice,
+        planes: Sequence[Array | None],
+        plane_steps: Sequence[tuple[int, ...]],
+        sizes: tuple[int, int, int, int],
+        piece: Piece,
+    ) -> Array:
+        """Multiply planes, as `multiply_residues` does."""
+        return multiply_residues(device, planes, plane_steps, sizes, piece)
+
+
+PLANES = ResidueKernels()
+
+
 def matmul_residue(
     device: KernelDevice,
     operands: Sequence[Array | Kept],
@@ -174,6 +218,7 @@ def matmul_residue(
     add: Array | None,
     out: Array,
     total: bool,
+    kernels: ResidueKernels = PLANES,
 ) -> None:
     """Write a sum of one or two products, `matmul_pair`, by residues.
 
@@ -188,16 +233,17 @@ def matmul_residue(
         out: contiguous words (*batch, m, n), in a total without the first axis of the batch. It
             overlaps none of the operands.
         total: sum over the first axis of the batch.
+        kernels: that cut and multiply.
     """
     batch = np.broadcast_shapes(*(x.shape[:-2] for x in operands))
     parties = batch[0] if total else 1
     depths = [x.shape[-1] for x in operands[::2]]
     k, k2 = depths[0], sum(depths[1:])
-    plan = list(pieces(parties, k, k2))
+    plan = list(pieces(parties, k, k2, kernels.step))
     deepest = max(
         sum(part.stop - part.start for part in (piece.first, piece.second)) for piece in plan
     )
-    task = Task(device, modulus, n_moduli(modulus, parties * deepest), plan)
+    task = Task(device, modulus, n_moduli(modulus, parties * deepest), plan, kernels)
     sides = [_side(task, x, i % 2 == 1) for i, x in enumerate(operands)]
     sides = [_spread(device, x, batch, total) for x in sides]
     _sum(task, sides, add if total or add is None else add[None], out)
@@ -211,12 +257,18 @@ class Task(NamedTuple):
         modulus: of the words.
         n_small: how many small moduli.
         plan: the pieces of the depth.
+        kernels: that cut and multiply.
     """
 
     device: KernelDevice
     modulus: int
     n_small: int
     plan: list[Piece]
+    kernels: ResidueKernels
+
+    def cut(self, words: Array) -> Array:
+        """Return the planes of words."""
+        return self.kernels.cut(self.device, words, self.modulus, self.n_small)
 
 
 def _side(task: Task, matrix: Array | Kept, turns: bool) -> Array:
@@ -224,14 +276,10 @@ def _side(task: Task, matrix: Array | Kept, turns: bool) -> Array:
 
     Planes are those of a `Kept` operand, cut now or before, where they fit.
     """
-    device, modulus, count, _ = task
     if isinstance(matrix, Kept):
         kept = matrix.transposed() if turns else matrix
-        if count * prod(kept.shape) <= RESIDUE_BYTES:
-            form = ("residues", count)
-            planes: Array = kept.form(
-                form, lambda words: cut_residues(device, words, modulus, count)
-            )
+        if task.n_small * kept.n_words <= RESIDUE_BYTES:
+            planes: Array = kept.form((task.kernels.form, task.n_small), task.cut, axis=1)
             return planes
         return kept.words[None]
     return (matrix.swapaxes(-1, -2) if turns else matrix)[None]
@@ -247,34 +295,37 @@ def _spread(device: KernelDevice, side: Array, batch: tuple[int, ...], total: bo
 
 def _sum(task: Task, sides: Sequence[Array], add: Array | None, out: Array) -> None:
     """Write a result, or each half of one whose residues would take too much memory."""
-    axis, at = middle(out.shape)
+    kernels = task.kernels
+    axis, at = middle(out.shape, kernels.rows, kernels.columns)
     if not at or _most_bytes(task, sides, out) <= RESIDUE_BYTES:
         for number, piece in enumerate(task.plan):
             planes = [_cut(task, x, piece.part(i)) for i, x in enumerate(sides)]
             _multiply(task, planes, piece, add, out, accumulate=number > 0)
             del planes  # before the next ones are cut
         return
-    for part in (slice(None, at), slice(at, None)):
+    for half in (0, 1):
+        part = slice(at, None) if half else slice(None, at)
         index = (..., part, *(slice(None),) * (-axis - 1))
-        lines = (..., part, slice(None))
         own = list(sides)
-        for i in range(len(own)):
+        for i, side in enumerate(own):
             if axis < -2:
-                own[i] = own[i][index]
+                own[i] = side[index]
             elif i % 2 == axis + 2:  # rows are lines of the left sides, columns of the right ones
-                own[i] = own[i][lines]
+                line = at // kernels.lines if _is_cut(side) else at
+                own[i] = side[..., line:, :] if half else side[..., :line, :]
         _sum(task, own, None if add is None else add[index], out[index])
 
 
 def _most_bytes(task: Task, sides: Sequence[Array], out: Array) -> int:
     """Return how much memory the residues of a result take at once, but for planes kept."""
-    most = 0
+    most, kernels = 0, task.kernels
     for piece in task.plan:
         n_bytes = prod(out.shape[:-1]) * _line_bytes(out.shape[-1])
         for i, x in enumerate(sides):
             if not _is_cut(x):
                 batches = (n for n, step in zip(x.shape[:-2], steps(x), strict=False) if step)
-                n_bytes += prod(batches) * x.shape[-2] * padded(piece.part(i))
+                lines = -(-x.shape[-2] // kernels.lines) * kernels.lines
+                n_bytes += prod(batches) * lines * padded(piece.part(i), kernels.step)
         most = max(most, task.n_small * n_bytes)
     return most
 
@@ -291,11 +342,11 @@ def _is_cut(side: Array) -> bool:
 def _cut(task: Task, side: Array, part: slice) -> Array:
     """Return the planes of a part of the depth of a side."""
     if _is_cut(side):
-        return side[..., part.start :]
-    device, modulus, count, _ = task
+        return side[..., part.start * task.kernels.lines :]
     words = side[0][..., part]
-    planes = cut_residues(device, words, modulus, count)
-    return device.xp.broadcast_to(planes, (count, *words.shape[:-1], planes.shape[-1]))
+    planes = task.cut(words)
+    shape = (len(planes), *words.shape[:-2], *planes.shape[-2:])
+    return task.device.xp.broadcast_to(planes, shape)
 
 
 def _multiply(
@@ -307,7 +358,7 @@ def _multiply(
     accumulate: bool,
 ) -> None:
     """Fold the batch axes into one and launch; axes that do not fold are walked one by one."""
-    device, modulus, _, _ = task
+    device, modulus = task.device, task.modulus
     planes = (*planes, None, None)[:4]
     each = [(0,) * (out.ndim + 2) if x is None else steps(x) for x in planes]
     add_steps = (0,) * (out.ndim + 1) if add is None else steps(add)
@@ -325,7 +376,7 @@ def _multiply(
     ]
     *_, add_batch, out_batch = batch_steps
     sizes = (batches, planes[0].shape[1], *out.shape[-2:])
-    products = multiply_residues(device, planes, plane_steps, sizes, piece)
+    products = task.kernels.multiply(device, planes, plane_steps, sizes, piece)
     join_residues(
         device,
         products,
@@ -340,7 +391,7 @@ def _multiply(
 
 
 @lru_cache(maxsize=64)
-def _constants(device: KernelDevice, count: int) -> Array:
+def constants(device: KernelDevice, count: int) -> Array:
     """Return the constants of the first small moduli, on the device."""
     return device.xp.asarray(np.array(modulus_table(count), np.uint32))
 

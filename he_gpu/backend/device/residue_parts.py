@@ -29,42 +29,43 @@ class Piece(NamedTuple):
         """Return the depth that operand i of a, b, a2, b2 takes part with."""
         return self.second if i // 2 else self.first
 
-    def n_steps(self) -> tuple[int, int]:
+    def n_steps(self, step: int = STEP) -> tuple[int, int]:
         """How many steps of the kernel each takes, for each party."""
-        first, second = (padded(part) // STEP for part in self)
+        first, second = (padded(part, step) // step for part in self)
         return first, second
 
 
-def pieces(parties: int, k: int, k2: int) -> Iterator[Piece]:
+def pieces(parties: int, k: int, k2: int, step: int = STEP) -> Iterator[Piece]:
     """Return the launches that sum k and k2 products of every party, `LARGEST_DEPTH` at most each.
 
     Args:
-        parties: at most `MOST_PARTIES`, if there is more than one piece.
+        parties: one step of each is at most that deep, if there is more than one piece.
         k: inner dimension of the first product.
         k2: of the second, or 0.
+        step: of the depth.
     """
     none = slice(0, 0)
     if parties * (k + k2) <= LARGEST_DEPTH:
         yield Piece(slice(0, k), slice(0, k2))
         return
-    if parties > MOST_PARTIES:
+    if parties * step > LARGEST_DEPTH:
         raise ArgumentValueError(
-            f"matmul_residue: parties must be at most {MOST_PARTIES}, got {parties}"
+            f"matmul_residue: parties must be at most {LARGEST_DEPTH // step}, got {parties}"
         )
-    most = LARGEST_DEPTH // parties // STEP * STEP
+    most = LARGEST_DEPTH // parties // step * step
     for start in range(0, k, most):
         yield Piece(slice(start, min(start + most, k)), none)
     for start in range(0, k2, most):
         yield Piece(none, slice(start, min(start + most, k2)))
 
 
-def padded(part: slice) -> int:
+def padded(part: slice, step: int = STEP) -> int:
     """Return a part of the depth as planes take it."""
-    filled: int = -(-(part.stop - part.start) // STEP) * STEP
+    filled: int = -(-(part.stop - part.start) // step) * step
     return filled
 
 
-def middle(shape: tuple[int, ...]) -> tuple[int, int]:
+def middle(shape: tuple[int, ...], rows: int = ROWS, columns: int = COLUMNS) -> tuple[int, int]:
     """Return the axis along which a result is halved, and where; 0 for no place.
 
     Batches first, then the longer side, between tiles.
@@ -72,7 +73,7 @@ def middle(shape: tuple[int, ...]) -> tuple[int, int]:
     for axis, size in enumerate(shape[:-2]):
         if size > 1:
             return axis - len(shape), size // 2
-    down, across = -(-shape[-2] // ROWS), -(-shape[-1] // COLUMNS)
+    down, across = -(-shape[-2] // rows), -(-shape[-1] // columns)
     if across == 1 or (down > 1 and shape[-2] >= shape[-1]):
-        return -2, down // 2 * ROWS
-    return -1, across // 2 * COLUMNS
+        return -2, down // 2 * rows
+    return -1, across // 2 * columns

@@ -29,7 +29,14 @@ from he_gpu.errors import ArgumentValueError, EmulatorError, KernelSourceError
 SANITIZERS = ("address", "thread", "undefined")
 
 # In this order: each stands on those before it.
-_HEADERS = ("machine.h", "races.h", "transfers.h", "warp_matrix.h", "runtime.h")
+_HEADERS = (
+    "machine.h",
+    "races.h",
+    "transfers.h",
+    "warp_matrix.h",
+    "warpgroup.h",
+    "runtime.h",
+)
 _FLAGS = (
     "-std=c++17",
     "-fPIC",

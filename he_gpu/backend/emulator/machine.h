@@ -106,10 +106,12 @@ struct Report {
 
 typedef void (*Entry)(const uint64_t* slots);
 
-enum State : uint8_t { UNSTARTED, READY, AT_BARRIER, AT_WARP_OPERATION, DONE };
+enum State : uint8_t { UNSTARTED, READY, AT_BARRIER, AT_WARP_OPERATION, AT_EVENT, DONE };
 enum Operation : uint8_t { SYNC, SHUFFLE, BALLOT, COLLECTIVE };
 // What 32 lanes do together, once all have come: one pointer to operands per lane.
 typedef void (*Collective)(void* const* operands);
+// Whether what a thread waits for has come: asked only when nobody else can go on.
+typedef bool (*Event)(unsigned thread);
 
 struct Fiber {
     ucontext_t context;
@@ -127,6 +129,8 @@ struct Thread {
     uint64_t word;
     int source;
     Collective collective;
+    Event event;
+    const char* awaited;  // the event in words
     void* operands;
     Operation operation;
     State state;
@@ -218,6 +222,11 @@ void order_lanes(unsigned first, uint32_t together);
 void forget_transfers();
 void check_no_transfer_is_pending(unsigned thread);
 
+// Bulk copies and products of warpgroups (warpgroup.h): likewise; a block's end leaves no copy.
+void forget_warpgroups();
+void check_no_product_is_pending(unsigned thread);
+void check_no_bulk_copy_is_pending();
+
 // ---- fibers -----------------------------------------------------------------
 // Switching by _setjmp and _longjmp spares the system call that swapcontext
 // makes for the signal mask; AddressSanitizer needs swapcontext and its own
@@ -249,6 +258,7 @@ HE_GPU_UNSEEN void fiber_main() {
             machine.entry(machine.slots);
             // The thread may have waited in between; it came back as itself.
             check_no_transfer_is_pending(machine.current);
+            check_no_product_is_pending(machine.current);
             machine.threads[machine.current].state = DONE;
             machine.threads[machine.current].fiber = nullptr;
             machine.report->threads_run++;
@@ -316,6 +326,12 @@ void wait(State state, const char* file, int line) {
     switch_to_scheduler();
     machine.current = self;
     threadIdx = position(self);
+}
+
+void wait_for(Event event, const char* awaited, const char* file, int line) {
+    machine.threads[machine.current].event = event;
+    machine.threads[machine.current].awaited = awaited;
+    wait(AT_EVENT, file, line);
 }
 
 // Ends the launch with a fault of the current thread, which never comes back.
@@ -396,6 +412,8 @@ void describe(char* text, size_t bytes, const Thread& t) {
         snprintf(text, bytes, "has exited");
     } else if (t.state == AT_BARRIER) {
         snprintf(text, bytes, "waits at the block barrier of %s:%d", t.file, t.line);
+    } else if (t.state == AT_EVENT) {
+        snprintf(text, bytes, "waits at %s:%d for %s", t.file, t.line, t.awaited);
     } else {
         snprintf(text, bytes, "waits at the warp operation of %s:%d with mask 0x%08x", t.file,
                  t.line, t.mask);
@@ -472,6 +490,18 @@ bool advance_warps() {
     return advanced;
 }
 
+// Wakes the threads whose events have come; an event may wake others beside its own thread.
+bool advance_events() {
+    bool advanced = false;
+    for (unsigned i = 0; i < machine.n_threads && !machine.failed; i++) {
+        Thread& t = machine.threads[i];
+        if (t.state != AT_EVENT || !t.event(i)) continue;
+        t.state = READY;
+        advanced = true;
+    }
+    return advanced || machine.failed;
+}
+
 // Nobody can go on: either the whole block is at one barrier, or that is a fault.
 void advance_block() {
     char other[256];
@@ -487,6 +517,12 @@ void advance_block() {
                          t.file, t.line, t.mask, j % 32, other);
             return;
         }
+    }
+    for (unsigned i = 0; i < machine.n_threads; i++) {
+        const Thread& t = machine.threads[i];
+        if (t.state != AT_EVENT) continue;
+        record_fault(i, "waits at %s:%d for %s, and nobody can go on", t.file, t.line, t.awaited);
+        return;
     }
     unsigned at_barrier = 0;
     while (machine.threads[at_barrier].state != AT_BARRIER) at_barrier++;
@@ -526,6 +562,7 @@ void poison_shared() {
 void run_block(uint64_t block) {
     poison_shared();
     forget_transfers();
+    forget_warpgroups();
     order_block(block);
     const unsigned n = machine.n_threads;
     for (unsigned i = 0; i < n; i++) machine.threads[i].state = UNSTARTED;
@@ -542,8 +579,11 @@ void run_block(uint64_t block) {
     while (!machine.failed) {
         bool all_done = true;
         for (unsigned i = 0; i < n; i++) all_done = all_done && machine.threads[i].state == DONE;
-        if (all_done) return;
-        if (!advance_warps()) advance_block();
+        if (all_done) {
+            check_no_bulk_copy_is_pending();
+            return;
+        }
+        if (!advance_warps() && !advance_events()) advance_block();
         if (machine.failed) break;
         if (machine.launch->order == RANDOM) shuffle_order(machine.order, n);
         for (unsigned i = 0; i < n && !machine.failed; i++) {

@@ -1,0 +1,178 @@
+"""Training whose steps a device repeats: the same weights, losses and costs, to the last bit."""
+
+import numpy as np
+import pytest
+
+import he_gpu as he
+from he_gpu import nn
+from he_gpu.backend import emulator
+from he_gpu.errors import CaptureError
+from he_gpu.nn import repeated_step
+from tests.backend import strict
+from tests.conftest import require_device
+
+RNG = np.random.default_rng(4)
+X = RNG.uniform(-1, 1, (22, 3))
+Y = X @ [[1.0], [-0.5], [0.25]]
+
+
+@pytest.fixture(params=["emulator", "cuda"])
+def graph_device(request):
+    name = require_device(request.param)
+    if name == "emulator" and isinstance(emulator.device(), strict.StrictEmulator):
+        pytest.skip("graphs of the emulator are of NumPy's arrays")
+    return name
+
+
+class Counting(nn.Sequential):
+    """A model that counts how often Python runs it in training."""
+
+    def __init__(self, *layers):
+        super().__init__(*layers)
+        self.n_calls = 0
+
+    def forward(self, x):
+        self.n_calls += self.training
+        return super().forward(x)
+
+
+def network(*between):
+    return Counting(
+        nn.Linear(3, 4, random_state=0), nn.ReLU(), *between, nn.Linear(4, 1, random_state=1)
+    )
+
+
+def halved(optimizer):
+    return nn.StepLR(optimizer, 2, 0.5)
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: nn.SGD(p, lr=0.1),
+    "momentum": lambda p: nn.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "nesterov": lambda p: nn.SGD(p, lr=0.05, momentum=0.5, nesterov=True),
+    "adam": lambda p: nn.Adam(p, lr=0.05),
+}
+
+
+def trained(device, optimizer, protocol="additive", model=None, schedule=None, **arguments):
+    """What a training leaves: losses, weights, what the optimiser remembers, cost and calls."""
+    arguments = {"batch_size": 8, "random_state": 0} | arguments
+    with he.Session(protocol=protocol, device=device, seed=2, graph=True) as s:
+        model = network() if model is None else model
+        optimiser = OPTIMIZERS[optimizer](model.parameters())
+        trainer = nn.Trainer(
+            model,
+            nn.MSELoss(),
+            optimiser,
+            schedule=None if schedule is None else schedule(optimiser),
+            **arguments,
+        )
+        trainer.fit(s.share(X), s.share(Y), epochs=4)
+        trainer.fit(s.share(X[:14]), s.share(Y[:14]), epochs=3)  # goes on with what was recorded
+        remembered = {
+            (index, name): value.reveal() if isinstance(value, he.SecretTensor) else value
+            for index, entry in optimiser.state_dict()["state"].items()
+            for name, value in entry.items()
+        }
+        weights = [s.backend.to_numpy(p.value.shares) for p in model.parameters()]
+        return trainer.loss_curve_, weights, remembered, s.cost, model.n_calls
+
+
+def assert_equal(found, expected):
+    for got, wanted in zip(found[:4], expected[:4], strict=True):
+        if isinstance(got, dict):
+            assert got.keys() == wanted.keys()
+            got, wanted = list(got.values()), list(wanted.values())
+        if isinstance(got, list):
+            assert len(got) == len(wanted)
+            assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
+        else:
+            assert got == wanted
+
+
+@pytest.mark.parametrize("protocol", ["additive", "replicated"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_training_is_the_same_to_the_last_bit(graph_device, protocol, optimizer):
+    expected = trained("cpu", optimizer, protocol)
+    found = trained(graph_device, optimizer, protocol)
+    assert_equal(found, expected)
+    assert expected[4] == 4 * 3 + 3 * 2
+    if optimizer == "adam":  # whose rate is another one in each step
+        assert found[4] == expected[4]
+    else:  # batches of 8 and of 6 rows, three times each, and the first step of public weights
+        assert found[4] < expected[4]
+
+
+def test_a_schedule_begins_a_kind_of_step_with_each_rate(graph_device):
+    expected = trained("cpu", "sgd", schedule=halved)
+    found = trained(graph_device, "sgd", schedule=halved)
+    assert_equal(found, expected)
+
+
+def test_kinds_are_forgotten_before_they_fill_the_memory(graph_device, monkeypatch):
+    monkeypatch.setattr(repeated_step, "MOST_KINDS", 1)
+    expected, found = (trained(d, "momentum", shuffle=False) for d in ("cpu", graph_device))
+    assert_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "layer", [lambda: nn.Dropout(0.5, random_state=0), lambda: nn.BatchNorm1d(4)]
+)
+def test_layers_that_vary_are_not_repeated(graph_device, layer):
+    expected = trained("cpu", "sgd", model=network(layer()))
+    found = trained(graph_device, "sgd", model=network(layer()))
+    assert_equal(found, expected)
+    assert found[4] == expected[4]
+
+
+def test_public_targets_are_not_repeated(graph_device):
+    with he.Session(device=graph_device, graph=True) as s:
+        model = network()
+        optimiser = nn.SGD(model.parameters(), lr=0.1)
+        trainer = nn.Trainer(model, nn.MSELoss(), optimiser, batch_size=11)
+        trainer.fit(s.share(X), Y, epochs=4)
+        assert model.n_calls == 8
+        assert trainer.loss_curve_[-1] < trainer.loss_curve_[0]
+
+
+class Varying(nn.Module):
+    """A user's layer that does not say that it varies."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_calls = 0
+
+    def forward(self, x):
+        self.n_calls += 1
+        return x * (1 + self.n_calls)
+
+
+def test_a_layer_that_varies_in_secret_is_found_and_nothing_is_lost(graph_device):
+    with he.Session(device=graph_device, graph=True) as s:
+        model = nn.Sequential(nn.Linear(3, 1, random_state=0), Varying())
+        optimiser = nn.SGD(model.parameters(), lr=1e-3)
+        trainer = nn.Trainer(model, nn.MSELoss(), optimiser, log_every=0, batch_size=None)
+        trainer.fit(s.share(X), s.share(Y), epochs=2)
+        before = [p.value.reveal() for p in model.parameters()]
+        with pytest.raises(CaptureError, match="the same each time"):
+            trainer.fit(s.share(X), s.share(Y), epochs=3)
+        after = [p.value.reveal() for p in model.parameters()]
+        assert all(np.abs(a - b).max() < 1 for a, b in zip(after, before, strict=True))
+        model(s.share(X))  # of values that are the model's own, and no longer a recording's
+
+
+@pytest.mark.parametrize("protocol", ["additive", "replicated"])
+def test_the_descent_of_a_wide_reservoir_is_repeated(graph_device, protocol, monkeypatch):
+    """Too wide for one block: its steps are single ones, which a graph repeats."""
+    from he_gpu.mpc.scheme import Scheme
+
+    for scheme in ("additive.Additive", "replicated.Replicated"):
+        monkeypatch.setattr(f"he_gpu.mpc.{scheme}.descend", Scheme.descend)
+    runs = []
+    for device in ("cpu", graph_device):
+        with he.Session(protocol=protocol, device=device, seed=6, graph=True) as s:
+            model = he.ReservoirRegressor(width=8, n_steps=20, log_every=7, learning_rate=0.02)
+            model.fit(X[:5, :2], Y[:5, 0], session=s)
+            weights = s.backend.to_numpy(model.coef_.shares)
+            runs.append((model.loss_curve_, weights.tolist(), s.cost))
+    assert runs[0] == runs[1]
