@@ -7,23 +7,28 @@
 #   make bench        run the benchmarks of bench/ on the CPU and keep their results
 #   make report       draw the figures and write the documents' tables from the results kept
 #   make gpu          on a CUDA box: test and time with the Python that holds CuPy
+#   make gpu-run      on a CUDA box: the same in pieces, the most important first, kept in OUT
+#   make gpu-results  put what `make gpu-run` has kept in OUT into bench/results
 #   make crossovers   on a CUDA box: measure which kernel suits which shape, rewrite that table
 #   make wheel-check  build the wheel and use it alone, outside the checkout
 #   make clean        remove the environment and everything built
 #
 # PYTHON is the interpreter that the environment is made from (for `make gpu`, the one that
-# runs); VENV is where the environment lives; ARGS goes to he-gpu xor or to pytest.
+# runs); VENV is where the environment lives; ARGS goes to he-gpu xor or to pytest. `make gpu-run`
+# goes on where it ended; with MINUTES=9 it begins nothing that might not end within nine minutes.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
 TORCH ?= .[torch]
+OUT ?= build/gpu-run
+MINUTES ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export PIP_NO_WARN_SCRIPT_LOCATION := 1
 
-.PHONY: help demo test test-torch check format bench report gpu crossovers wheel-check clean
+.PHONY: help demo test test-torch check format bench report gpu gpu-run gpu-results crossovers wheel-check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -59,6 +64,12 @@ gpu:
 	HE_GPU_REQUIRE_CUDA=1 PYTHONPATH=. $(PYTHON) -m pytest $(ARGS)
 	PYTHONPATH=. $(PYTHON) -m pytest bench --device=cuda --benchmark-only --benchmark-quiet \
 	    --row-seconds=0.5 --save-results
+
+gpu-run:
+	PYTHONPATH=. $(PYTHON) -m bench.gpu_run --out '$(OUT)' $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+gpu-results:
+	PYTHONPATH=. $(PYTHON) -m bench.gpu_run --take '$(OUT)'
 
 crossovers:
 	PYTHONPATH=. $(PYTHON) -m pytest bench/bench_crossover.py --device=cuda --benchmark-only \

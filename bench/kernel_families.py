@@ -142,7 +142,7 @@ def conversions():
 SECTIONS = (
     Section(
         "Matrix products",
-        ("matmul", "matmul_limb", "matmul_residue"),
+        ("matmul", "matmul_limb", "matmul_residue", "matmul_warpgroup"),
         ("matmul",),
         ({"family": "square"}, {"family": "residues"}),
         ("one product of two words", "takes"),
@@ -155,7 +155,8 @@ SECTIONS = (
         "Byte products bound all but thin shapes. Limbs keep their digits in shared memory and "
         "need no other; residues take half the products and pay with passes over memory, of s "
         "bytes for each word of an operand and of a result, so they win from a size on that "
-        "`make crossovers` measures.",
+        "`make crossovers` measures. Hopper's warpgroup instructions do twice the byte products "
+        "of `mma.sync` in a cycle, by count, and read their operands from shared memory.",
         (
             Tried("float64 products of pieces of the words, CrypTen's method", "matmul",
                   "CrypTen's method", "our product", True, "not used"),
@@ -182,7 +183,7 @@ SECTIONS = (
     ),
     Section(
         "Conversions of residues",
-        ("matmul_residue",),
+        ("matmul_residue", "matmul_warpgroup"),
         (),
         (),
         WORK_TITLES,

@@ -205,8 +205,8 @@ def picture(device, results):
         return None
     figure = Figure(figsize=(7.2, 0.8 + 0.17 * len(bars)), layout="constrained")
     axes = figure.subplots()
-    names, shares = zip(*reversed(bars), strict=True)
-    axes.barh(range(len(bars)), [100 * share for share in shares], height=0.7)
+    names, reached = zip(*reversed(bars), strict=True)
+    axes.barh(range(len(bars)), [100 * share for share in reached], height=0.7)
     axes.set(title=f"Share of the nearer roof, {device}", xlabel="%")
     axes.set_yticks(range(len(bars)), names, fontsize=6)
     axes.set_ylim(-0.6, len(bars) - 0.4)

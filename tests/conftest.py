@@ -51,6 +51,14 @@ def kernel_device(request):
 
 
 @pytest.fixture
+def warpgroup_device(kernel_device):
+    """A device that has products of warpgroups: of compute capability 9.0, or the emulator."""
+    if kernel_device.name != "emulator" and kernel_device.compute_capability != (9, 0):
+        pytest.skip(f"{kernel_device.name} does not have compute capability 9.0")
+    return kernel_device
+
+
+@pytest.fixture
 def require_emulator():
     """The test needs the emulator and no other device."""
     require_device("emulator")

@@ -295,7 +295,7 @@ def checkout(tmp_path, benchmark):
     (tmp_path / "he_gpu").mkdir()
     (tmp_path / "bench").mkdir()
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for name in ("conftest", "environment", "load", "recorder", "roofs"):
+    for name in ("conftest", "environment", "integer_roofs", "load", "recorder", "roofs"):
         shutil.copy(ROOT / "bench" / f"{name}.py", tmp_path / "bench")
     (tmp_path / "bench" / "bench_sums.py").write_text(benchmark)
     return tmp_path
@@ -385,7 +385,7 @@ def test_bench_outside_a_checkout_says_so(tmp_path, monkeypatch, capsys):
         (
             ["abacus"],
             "suite must be one of bits, ckks, ckks_circuits, ckks_linear, comparison, conv, "
-            "crossover, crypten, descent, elementwise, functions, leaves, matmul, ",
+            "crossover, crypten, descent, elementwise, functions, graph, leaves, matmul, ",
         ),
         (["--device", "abacus"], "got 'abacus'"),
         (["--device", "cuda:99"], "device 'cuda:99' is not available: "),

@@ -162,8 +162,8 @@ class Arithmetic(Selection):
 
         The other operand of each product still gets a fresh mask. What is indexed, reshaped or
         transposed of the result is masked too, so that a data matrix is opened once, whatever
-        batches are taken of it. Matrix products keep the digits of the operand, up to twice the
-        memory of its shares.
+        batches are taken of it. Matrix products keep what they make of the operand's words, up to
+        2.5 times their memory for the operand and as much for its transpose.
 
         Cost: 1 round with "additive", in which each party sends its words to the others; with
             other schemes, whose products open nothing of their operands, none.

@@ -50,9 +50,7 @@ def single_replicated_steps(w, y, forward, backward, messages=None):
         parts, result = p.parts[step].copy(), p.result[step].copy()
         replicated.deal_mask(parts[:, 1], z[2], p.bits)
         messages.extend([(0, 1, z[0]), (1, 0, z[1]), (2, 1, parts[:, 1])])
-        own = replicated.choose_truncation(z[0], z[1], parts[:, :1], p.bits, 1)
-        other = replicated.choose_truncation(z[0], z[1], parts[:, 1:], p.bits, 0)
-        result[1] = own + other
+        result[1] = replicated.choose_truncation(z[0], z[1], parts, p.bits, 1)
         messages.extend([(0, 1, result[1]), (1, 0, result[1])])
         return result
 

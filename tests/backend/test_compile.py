@@ -30,7 +30,7 @@ def compiled(family, architecture):
     return nvrtc.compile_source(loader.load(family), architecture)
 
 
-@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", [*nvrtc.ARCHITECTURES, "sm_90a"])
 @pytest.mark.parametrize("family", loader.families())
 def test_family_compiles(family, architecture):
     source = loader.load(family)
@@ -127,6 +127,26 @@ def test_products_of_residues_run_on_integer_tensor_cores():
         assert found == (64 if name == "multiply_residues_s8" else 0)
         assert ("cp.async." in body) == ("ldmatrix.sync" in body) == (found > 0)
         assert not re.search(r"\.f(32|64)\b", body), name  # the quotient is found in integers
+
+
+def test_products_of_warpgroups_run_in_the_background_on_sm_90a():
+    source = loader.load("matmul_warpgroup")
+    used = nvrtc.resources(compiled("matmul_warpgroup", "sm_90a")[1])
+    assert set(used) == set(source.kernels)
+    for name, resources in used.items():
+        assert resources.spill_store_bytes == resources.spill_load_bytes == 0, name
+        # 288 threads of 224 registers fill a multiprocessor; 128 of them are sums.
+        assert resources.registers <= (224 if name == "multiply_tiles_s8" else 128), name
+        assert resources.stack_bytes == 0, name
+    ptx = nvrtc.compile_ptx(source, "compute_90a", ["-DHE_GPU_WARPGROUP"])
+    bodies = {part[: part.index("(")]: part for part in ptx.split(".visible .entry ")[1:]}
+    assert set(bodies) == set(source.kernels)
+    for name, body in bodies.items():
+        # A step of 128 in four products of 32.
+        found = body.count("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8")
+        assert found == (4 if name == "multiply_tiles_s8" else 0), name
+        assert ("cp.async.bulk.shared" in body) == ("mbarrier." in body) == (found > 0)
+        assert "trap;" not in body
 
 
 @pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)

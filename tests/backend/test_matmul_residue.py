@@ -385,21 +385,17 @@ def test_a_long_inner_dimension_is_summed_in_pieces(kernel_device, total, modulu
 
 
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("pairs", [1, 2])
-def test_parties_and_pairs_count_towards_the_depth(kernel_device, pairs):
-    """61 largest products fit 17 moduli, and three parties have three times as many."""
+@pytest.mark.parametrize("word", [2**63, 2**63 - 1])
+def test_parties_and_pairs_count_towards_the_depth(kernel_device, word):
+    """61 products as large as they can be fit 17 moduli; twice or three times as many do not."""
     k = deepest(RING_64, 17)
-    a = kernel_device.xp.full((3, 1, k), 2**63, np.uint64)
-    b = a.swapaxes(1, 2)
-    empty = a[..., : (pairs - 1) * k], b[:, : (pairs - 1) * k]
-    found = launcher.matmul_pair(kernel_device, a, b, *empty, RING_64, total=True)
-    assert to_host(found).tolist() == [[3 * pairs * k * 2**126 % 2**64]]
-    odd = a - kernel_device.xp.ones_like(a)  # 2^63 - 1, so that no product is a multiple of 2^64
-    empty = odd[..., : (pairs - 1) * k], odd.swapaxes(1, 2)[:, : (pairs - 1) * k]
-    found = launcher.matmul_pair(
-        kernel_device, odd, odd.swapaxes(1, 2), *empty, RING_64, total=True
-    )
-    assert to_host(found).tolist() == [[3 * pairs * k * (2**63 - 1) ** 2 % 2**64]]
+    a = kernel_device.xp.full((3, 1, k), word, np.uint64)
+    left, b = Kept(a), a.swapaxes(1, 2)
+    none = a[..., :0], b[:, :0]
+    for times, more, total in ((1, none, False), (2, (left, b), False), (3, none, True)):
+        found = launcher.matmul_pair(kernel_device, left, b, *more, RING_64, total=total)
+        expected = [[times * k * word**2 % 2**64]]
+        assert to_host(found).tolist() == (expected if total else [expected] * 3)
 
 
 @pytest.mark.usefixtures("forced")

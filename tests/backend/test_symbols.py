@@ -193,8 +193,8 @@ def matmul_limb_calls(device, rng, modulus):
                 assert_same(result, matmul.matmul_pair(*pair, q, add=add, total=total))
 
 
-def matmul_residue_calls(device, rng, modulus):
-    with device_matmul.forced("matmul_residue"):
+def matmul_residue_calls(device, rng, modulus, kernel="matmul_residue"):
+    with device_matmul.forced(kernel):
         # More than one tile both ways; the pipeline is filled, and runs over.
         for m, k, n in ((257, 70, 129), (3, 400, 5)):
             a, b = some_words(rng, (m, k), modulus), some_words(rng, (k, n), modulus)
@@ -207,6 +207,10 @@ def matmul_residue_calls(device, rng, modulus):
         for operands, total in ((pair, False), (kept, True)):
             result = device_matmul.matmul_pair(device, *operands, modulus, add=add, total=total)
             assert_same(result, matmul.matmul_pair(*pair, modulus, add=add, total=total))
+
+
+def matmul_warpgroup_calls(device, rng, modulus):
+    matmul_residue_calls(device, rng, modulus, "matmul_warpgroup")
 
 
 def ntt_calls(device, rng, modulus):
@@ -359,6 +363,7 @@ CALLS = {
     "matmul": matmul_calls,
     "matmul_limb": matmul_limb_calls,
     "matmul_residue": matmul_residue_calls,
+    "matmul_warpgroup": matmul_warpgroup_calls,
     "ntt": ntt_calls,
     "prg": prg_calls,
     "protocol": protocol_calls,

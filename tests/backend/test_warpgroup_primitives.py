@@ -31,14 +31,6 @@ def launch(device, text, kernel, *args, block=128, shared_bytes=SHARED):
             array[...] = result.get()
 
 
-@pytest.fixture
-def warpgroup_device(kernel_device):
-    """A device that has products of warpgroups."""
-    if kernel_device.name != "emulator" and kernel_device.compute_capability != (9, 0):
-        pytest.skip(f"{kernel_device.name} has no sm_90a, compute capability 9.0")
-    return kernel_device
-
-
 def lay_out(lines):
     """Shared memory, in bytes, of lines of 128 bytes in the 128-byte swizzle.
 

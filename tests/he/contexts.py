@@ -16,7 +16,7 @@ DIGITS = 3
 
 
 def parameters(depth=3, degree=DEGREE, **changes):
-    """Parameters with several digits of key switching: a small ring alone would have one."""
+    """Parameters with `DIGITS` digits of key switching, whatever would be chosen."""
     params = CkksParams(depth, security=INSECURE, ring_degree=degree, **changes)
     if not params.public_queries:
         chain = plan(depth, params.scale_bits, degree, DIGITS)

@@ -187,7 +187,7 @@ def test_insecure_parameters_warn():
         params = CkksParams(depth=2, ring_degree=64, security=0)
     assert caught[0].filename == __file__
     assert params.n_slots == 32
-    assert params.n_digits == 1
+    assert params.n_digits == 6  # calls take all the time, and digits share them
     assert "security=0" in repr(params)
 
 

@@ -149,6 +149,7 @@ def program(scheme, modulus):
     for step in range(12):  # in more than one bulk
         stacks[f"long bulk {step}"] = scheme.product("mul", long, long, 4)
     scheme.expect(0)
+    stacks["descent"] = descent(scheme, modulus, x, share(a.T, 0), z, share(b[:, :2], 0))
     opened = {name: backend.to_numpy(scheme.open(stack)) for name, stack in stacks.items()}
     stacks = {name: backend.to_numpy(stack) for name, stack in stacks.items()}
     product = (a * b).astype(object) % modulus
@@ -180,6 +181,24 @@ def program(scheme, modulus):
     truncated = np.asarray(opened["truncated product"]).view(signed).astype(np.int64)
     assert ((truncated - (a * b >> 8)) >> 1 == 0).all()
     return stacks, opened, scheme.cost
+
+
+def descent(scheme, modulus, features, transposed, w, y):
+    """Six steps of a descent: all but the first together where one process hosts every party."""
+    alone, done = isinstance(scheme._channel, LocalChannel) and modulus == 2**64, 0
+    forward, backward = scheme.mask(features), scheme.mask(transposed)
+    for step in range(6):
+        scheme.expect(6 - step)
+        if step < done:
+            continue
+        w, n = scheme.descend(w, y, (forward, 4), (backward, 9), 6 - step)
+        assert n == (5 if alone and step else 0)
+        if not n:
+            e = scheme.sub(scheme.product("matmul", forward, w, 4), y)
+            w, n = scheme.sub(w, scheme.product("matmul", backward, e, 9)), 1
+        done = step + n
+    scheme.expect(0)
+    return w
 
 
 def run_apart(hosts, modulus, device, kind=Additive):

@@ -81,3 +81,10 @@ RESIDUE_CROSSOVERS: dict[str, ResidueCrossover] = {
     "ring_u64": ResidueCrossover(side=1024, depth=1024, results=2**21),
     "mod_u64": ResidueCrossover(side=128, depth=128, results=2**19),
 }
+
+# Where there are products of warpgroups, rings with few limbs may go by residues too: in the model
+# they make 1.6e15 byte operations a second, four fifths of the peak.
+#   2^32: limbs cost 20 / 1.2e15 = 1.7e-14. Ten residues cost 1.3e-14 + 0.2e-14 + 0.2e-14 at
+#         m = n = k = 4096, 1.4e-14 at 8192.
+#   q:    limbs cost 18 / 1.2e15 = 1.5e-14 up to 2^24. Eight residues cost 1.3e-14 at 4096.
+FEW_LIMBS_CROSSOVER = ResidueCrossover(side=4096, depth=4096, results=2**24)

@@ -3,7 +3,7 @@
 Layer: backend. Same names and results as in `he_gpu.backend.definition.matmul`. Operands may be
 transposed, sliced or broadcast: the kernels take steps, so nothing is copied. Operands that are
 `Kept` are read as planes, cut once, where the limb kernel serves the product. Large products go to
-`matmul_residue`.
+`matmul_residue`, and on compute capability 9.0 from there to `matmul_warpgroup`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ import numpy as np
 
 from he_gpu.backend.definition.words import RING_64, Array, word_dtype
 from he_gpu.backend.device import matmul_residue as residue
-from he_gpu.backend.device.crossovers import BUSY_BLOCKS, LIMB_CROSSOVERS, THIN
+from he_gpu.backend.device import matmul_warpgroup as warpgroup
+from he_gpu.backend.device.crossovers import (
+    BUSY_BLOCKS,
+    FEW_LIMBS_CROSSOVER,
+    LIMB_CROSSOVERS,
+    RESIDUE_CROSSOVERS,
+    THIN,
+)
 from he_gpu.backend.device.domain import domain, reciprocal_arguments
 from he_gpu.backend.device.matmul_kept import kept_side, turned, with_planes
 from he_gpu.backend.device.matmul_limb import (
@@ -48,7 +55,8 @@ from he_gpu.errors import ArgumentValueError
 THREADS = 256
 RESIDENT = 4
 """Blocks of small tiles of words that share a multiprocessor and hide each other's waits."""
-KERNELS = ("matmul", "matmul_small", "matmul_thin", "matmul_limb", "matmul_residue")
+RESIDUES = ("matmul_residue", "matmul_warpgroup")
+KERNELS = ("matmul", "matmul_small", "matmul_thin", "matmul_limb", *RESIDUES)
 
 _forced: ContextVar[str | None] = ContextVar("forced matrix product", default=None)
 
@@ -97,7 +105,8 @@ def forced(kernel: str) -> Iterator[None]:
     """Within this context take one kernel whatever the shape: for tests and benchmarks.
 
     Args:
-        kernel: one of `KERNELS`. "matmul_limb" needs a modulus that is 2^64, 2^32 or at most 2^24.
+        kernel: one of `KERNELS`. "matmul_limb" needs a modulus that is 2^64, 2^32 or at most 2^24,
+            "matmul_warpgroup" a GPU of compute capability 9.0 or the emulator.
 
     Raises:
         ArgumentValueError: no such kernel; at the product, a modulus that it does not serve.
@@ -220,7 +229,8 @@ def _sum(
             x if isinstance(x, Kept) else _apart(device, array, result)
             for x, array in zip(operands.values(), arrays, strict=True)
         ]
-        residue.matmul_residue(device, mixed, modulus, _apart(device, add, result), result, total)
+        add, kernels = _apart(device, add, result), _residue_kernels(device)
+        residue.matmul_residue(device, mixed, modulus, add, result, total, kernels)
         return result
     side = kept_side(tuple(operands.values()))
     if side is not None and (b_bits or 0 in depths or not _planes_serve(device, sizes, modulus)):
@@ -388,10 +398,20 @@ def _residues_serve(
 ) -> bool:
     """Tell whether the kernels of residues are forced, or past their crossover and limits."""
     kernel = _forced.get()
-    if kernel is not None:
-        return kernel == "matmul_residue"
-    few_limbs = b_bits or (modulus != RING_64 and limb_kernel(modulus))
-    return not few_limbs and residue.serves(device, sizes, modulus)
+    if kernel is not None or b_bits:
+        return kernel in RESIDUES
+    if modulus == RING_64 or limb_kernel(modulus) is None:
+        return residue.serves(device, sizes, RESIDUE_CROSSOVERS[domain(modulus)])
+    fast = device.compute_capability == warpgroup.CAPABILITY
+    return fast and residue.serves(device, sizes, FEW_LIMBS_CROSSOVER)
+
+
+def _residue_kernels(device: KernelDevice) -> residue.ResidueKernels:
+    """Return the kernels of residues that are forced, or the fastest that the device has."""
+    kernel, fast = _forced.get(), device.compute_capability == warpgroup.CAPABILITY
+    if kernel == "matmul_warpgroup" or (kernel is None and fast):
+        return warpgroup.TILES
+    return residue.PLANES
 
 
 def _limb_parts(device: KernelDevice, limbs: LimbKernel, sizes: Sequence[int], modulus: int) -> int:

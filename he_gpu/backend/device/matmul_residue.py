@@ -16,7 +16,7 @@ import numpy as np
 
 from he_gpu.backend.definition.matmul_residue import modulus_table, n_moduli, weights
 from he_gpu.backend.definition.words import Array, word_dtype, wraps
-from he_gpu.backend.device.crossovers import RESIDUE_BYTES, RESIDUE_CROSSOVERS
+from he_gpu.backend.device.crossovers import RESIDUE_BYTES, ResidueCrossover
 from he_gpu.backend.device.domain import domain, reciprocal_arguments
 from he_gpu.backend.device.operands import fold, operand, steps
 from he_gpu.backend.device.residue_parts import (
@@ -44,19 +44,18 @@ CHUNK = 16
 QUAD = 4
 
 
-def serves(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bool:
-    """Tell whether products of these sizes are past the crossover.
+def serves(device: KernelDevice, sizes: Sequence[int], bound: ResidueCrossover) -> bool:
+    """Tell whether products of these sizes are past a crossover.
 
     Args:
         device: that runs them.
         sizes: batches, parties, m, n, k, k2.
-        modulus: of a ring in which residues may win.
+        bound: of the ring.
     """
     batches, parties, m, n, k, k2 = sizes
-    bound, depth = RESIDUE_CROSSOVERS.get(domain(modulus)), parties * (k + k2)
+    depth = parties * (k + k2)
     return (
-        bound is not None
-        and device.compute_capability >= CAPABILITY
+        device.compute_capability >= CAPABILITY
         and min(m, n) >= bound.side
         and depth >= bound.depth
         and batches * m * n >= bound.results

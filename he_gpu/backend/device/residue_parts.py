@@ -15,8 +15,8 @@ ROWS, COLUMNS = 256, 128
 """A tile of results that a block makes."""
 STEP = 64
 """Of the depth; planes are filled up to a multiple of it."""
-MOST_PARTIES = LARGEST_DEPTH // STEP
-"""With more of them one step of each would be too deep."""
+MOST_PARTIES = LARGEST_DEPTH // 128
+"""With more of them one step of each would be too deep, of 64 or of the 128 of `TILES`."""
 
 
 class Piece(NamedTuple):

@@ -223,14 +223,17 @@ struct TileLines {
     // 32 bytes of a line: 16-byte chunks whose place depends on bits 7 to 9 of the address.
     template <class T>
     bool read(unsigned index, T (&bytes)[32]) const {
-        bool any = false;
-        for (uint32_t i = 0; i < 32; i++) {
-            const uint32_t plain = address + index / 8 * group_bytes + index % 8 * 128 + i;
+        int any = 0;
+        for (uint32_t half = 0; half < 32; half += 16) {
+            const uint32_t plain = address + index / 8 * group_bytes + index % 8 * 128 + half;
             const uint32_t placed = plain ^ (plain >> 3 & 0x70);
-            bytes[i] = static_cast<signed char>(machine.dynamic[placed - WINDOW]);
-            any = any || bytes[i] != 0;
+            const unsigned char* const chunk = machine.dynamic + (placed - WINDOW);
+            for (uint32_t i = 0; i < 16; i++) {
+                bytes[half + i] = static_cast<signed char>(chunk[i]);
+                any |= chunk[i];
+            }
         }
-        return any;
+        return any != 0;
     }
 };
 
@@ -305,25 +308,32 @@ HE_GPU_UNSEEN void multiply_m64n256k32_s8(int32_t (&sums)[128], uint64_t a, uint
 }
 
 // Thread 32 w + 4 g + t holds in sums[i]: row 16 w + g + 8 (i / 2 % 2), column 8 (i / 4) + 2 t +
-// i % 2. A product of zeros is left out: most of a small matrix is the filling of its tiles.
+// i % 2. Lines of zeros are left out: most of a small matrix is the filling of its tiles.
 HE_GPU_UNSEEN void multiply_tiles_of(unsigned first, const TileProduct& product) {
-    static int16_t a[64][32], b[256][32];
-    static bool a_any[64], b_any[256];
-    const TileLines rows(product.a, 64, product.file, product.line);
-    const TileLines columns(product.b, 256, product.file, product.line);
-    for (unsigned i = 0; i < 64; i++) a_any[i] = rows.read(i, a[i]);
-    for (unsigned i = 0; i < 256; i++) b_any[i] = columns.read(i, b[i]);
-    for (unsigned thread = 0; thread < GROUP_THREADS; thread++) {
-        int32_t* const values = warpgroups.queues[first + thread].values;
-        const unsigned w = thread / 32, g = thread % 32 / 4, t = thread % 4;
-        for (unsigned i = 0; i < 128; i++) {
-            const unsigned row = 16 * w + g + 8 * (i / 2 % 2), column = 8 * (i / 4) + 2 * t + i % 2;
+    static int16_t left[32], right[256][32];
+    static unsigned columns[256];
+    const TileLines a(product.a, 64, product.file, product.line);
+    const TileLines b(product.b, 256, product.file, product.line);
+    ProductQueue* const threads = warpgroups.queues + first;
+    for (unsigned i = 0; i < GROUP_THREADS && !product.accumulate; i++) {
+        memset(threads[i].values, 0, sizeof threads[i].values);
+    }
+    unsigned n = 0;
+    for (unsigned column = 0; column < 256; column++) {
+        columns[n] = column;
+        if (b.read(column, right[n])) n++;
+    }
+    for (unsigned row = 0; row < 64; row++) {
+        if (!a.read(row, left)) continue;
+        for (unsigned j = 0; j < n; j++) {
             int32_t sum = 0;  // |sum| <= 32 * 128^2
-            if (a_any[row] && b_any[column]) {
-                for (unsigned k = 0; k < 32; k++) sum += a[row][k] * b[column][k];
-            }
-            const uint32_t before = product.accumulate ? static_cast<uint32_t>(values[i]) : 0;
-            values[i] = static_cast<int32_t>(before + static_cast<uint32_t>(sum));
+            for (unsigned k = 0; k < 32; k++) sum += left[k] * right[j][k];
+            const unsigned column = columns[j];
+            const unsigned thread = row / 16 * 32 + row % 8 * 4 + column % 8 / 2;
+            int32_t& value =
+                threads[thread].values[column / 8 * 4 + row / 8 % 2 * 2 + column % 2];
+            value = static_cast<int32_t>(static_cast<uint32_t>(value) +
+                                         static_cast<uint32_t>(sum));
         }
     }
 }
