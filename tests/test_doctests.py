@@ -22,6 +22,7 @@ CLASSES = [
 ]
 INTERNAL = {
     "Session.backend",
+    "Session.keys",
     "Session.check_open",
     "Session.scheme",
 }

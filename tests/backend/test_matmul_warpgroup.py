@@ -311,7 +311,7 @@ def test_blocks_share_the_tiles_in_any_order(blocks, order, monkeypatch):
 
 
 MISTAKES = {
-    "the swizzle of the tiles": ("swizzled(place_of_line(", "(place_of_line("),
+    "the places of lines": ("swizzled(place_of_line(", "swizzled(("),
     "another swizzle": ("chunk ^ (place % 8)", "chunk ^ (place / 2 % 8)"),
     "the order of lines": ("(place & 0x06u) << 3", "(place & 0x04u) << 3 | (place & 2u) << 2"),
     "the parity of a full stage": (
