@@ -6,7 +6,7 @@
 The pieces stand in order of importance. Each is a process of its own with a limit; one that fails
 or hangs stops no other. FOLDER/run.json holds what came of each, with all rows, and is written
 after each: the same command goes on where the last one ended. With `--minutes` no piece is begun
-that might not end in time.
+that might not end in time. Outside git HE_GPU_COMMIT names the commit that results are of.
 """
 
 import argparse

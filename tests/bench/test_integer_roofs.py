@@ -1,9 +1,11 @@
 """The kernels that measure 32-bit operations do what they count."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from bench import integer_roofs
+from bench import integer_roofs, roofs
 from bench.integer_roofs import CHAINS, MIX, MULTIPLY, OPERATIONS, THREADS
 from bench.roofs import Roofs
 from he_gpu.backend import get_backend
@@ -39,8 +41,33 @@ def test_wrong_results_are_found(kernel, kernel_device, monkeypatch):
         integer_roofs.job(kernel_device, kernel, rounds=7, blocks=1)
 
 
+def test_a_roof_that_is_missing_says_why(monkeypatch):
+    def absent(name):
+        raise RuntimeError(f"no {name}")
+
+    monkeypatch.setattr(roofs.cuda, "device", absent)
+    backend = SimpleNamespace(xp=SimpleNamespace(cuda=None), name="cuda", is_host=False)
+    found = Roofs(backend)
+    assert found.mix() is None
+    name = "32-bit additions, exclusive ors, rotations, TOP/s"
+    assert found.measured == {name: None, f"{name}, why not": "RuntimeError: no cuda"}
+
+
+def test_a_roof_is_operations_over_seconds(monkeypatch):
+    def job(device, kernel):
+        return (lambda: None), 5e12
+
+    monkeypatch.setattr(roofs.cuda, "device", lambda name: None)
+    monkeypatch.setattr(roofs.integer_roofs, "job", job)
+    monkeypatch.setattr(Roofs, "_median", lambda self, job: 0.5)
+    backend = SimpleNamespace(xp=SimpleNamespace(cuda=None), name="cuda", is_host=False)
+    found = Roofs(backend)
+    assert found.multiply() == ("32-bit multiplications, TOP/s", 10.0)
+    assert found.measured == {"32-bit multiplications, TOP/s": 10.0}
+
+
 def test_a_host_has_no_such_roofs():
-    roofs = Roofs(get_backend("cpu"))
-    assert roofs.mix() is None
-    assert roofs.multiply() is None
-    assert roofs.measured == {}
+    found = Roofs(get_backend("cpu"))
+    assert found.mix() is None
+    assert found.multiply() is None
+    assert found.measured == {}

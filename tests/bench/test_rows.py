@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from bench.gpu_run import ROOT
+
 HOST = ("bench_matmul.py::test_square[cpu-2^64-256]",)
 """Its sizes are a host's; only the CPU's product is small."""
 EMULATED = (
@@ -44,8 +44,8 @@ def test_rows_on_the_cpu(tmp_path):
         assert "headline" not in row
     (product,) = rows["matmul"]
     assert product["roof_products"] == 6
-    seconds = product["tera_operations_per_second"] * 1e12 * product["median"]
-    assert seconds == pytest.approx(2 * 256**3, rel=1e-4)  # two operations a product of words
+    counted = product["tera_operations_per_second"] * 1e12 * product["median"]
+    assert counted == pytest.approx(2 * 256**3, rel=1e-4)  # two operations a product of words
 
 
 @pytest.mark.usefixtures("require_emulator")

@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 import he_gpu as he
-from he_gpu.backend import emulator
+from he_gpu.backend import emulator, get_backend
+from he_gpu.channel import LocalChannel, PairChannel
+from he_gpu.errors import SessionClosedError
 from he_gpu.mpc import Additive, Replicated, Scheme, pool
+from he_gpu.ring import KeyRing
+from he_gpu.tensor.descent import descended
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 Y = np.array([0.0, 1.0, 1.0, 0.0])
@@ -246,3 +250,49 @@ def test_targets_of_more_fraction_bits_are_aligned_one_by_one(taken, protocol):
         model = he.ReservoirRegressor(width=8, n_steps=6, log_every=0).fit(X, y)
     assert not taken
     assert model.coef_.shape == (8,)
+
+
+@pytest.mark.parametrize("bits", [(16, 8, 18), (16, 0, 16), (16, 16, 16)])
+def test_what_single_steps_do_in_another_way_is_not_taken_together(bits):
+    """Targets that a difference would align, and a product that nothing is dropped of."""
+    x_bits, w_bits, y_bits = bits
+    with he.Session(device="cpu") as session:
+        F = session.share(X).with_frac_bits(x_bits).masked()
+        G = F.T.scaled(0.3, 20).masked()
+        w = session.share(np.ones((2, 1))).with_frac_bits(w_bits)
+        y = session.share(Y[:, None]).with_frac_bits(y_bits)
+        for step in session.steps(5):
+            if step == 2:
+                n = descended(w, y, F, G, 3)[1]
+                assert n == (3 if bits == (16, 16, 16) else 0)
+                break
+            F.matmul(w, frac_bits=y_bits)
+            G.matmul(y, frac_bits=w_bits)
+
+
+def test_a_closed_session_takes_no_steps():
+    session = he.Session(device="cpu")
+    F, w, y = session.share(X).masked(), session.share(np.ones((2, 1))), session.share(Y[:, None])
+    session.close()
+    with pytest.raises(SessionClosedError, match="matmul"):
+        descended(w, y, F, F.T, 1)
+
+
+@pytest.mark.parametrize("hosted", ["all", "one", "a pair of three"])
+def test_steps_are_taken_together_where_every_party_is_here(hosted):
+    channel = LocalChannel(3)
+    if hosted == "one":
+        channel.parties = range(1)
+    elif hosted == "a pair of three":
+        channel = PairChannel(channel, 0)
+    scheme = Additive(KeyRing(seed=1), get_backend("cpu"), 2**64, channel)
+    F, G, w, y = (
+        scheme.share(np.ones(shape, np.uint64), 0) for shape in ((3, 5), (5, 3), (5, 1), (3, 1))
+    )
+    F, G = scheme.mask(F), scheme.mask(G)
+    for step in range(3):
+        scheme.expect(3 - step)
+        found = scheme.descend(w, y, (F, 9), (G, 11), 1)[1]
+        assert found == (1 if hosted == "all" and step else 0)
+        scheme.product("matmul", F, w, 9)
+        scheme.product("matmul", G, y, 11)

@@ -123,6 +123,73 @@ def test_nothing_is_taken_ahead_of_a_new_kind_or_in_the_last_step(named):
 
 
 @pytest.mark.parametrize("named", [False, True])
+def test_no_more_steps_are_taken_ahead_than_are_announced(named):
+    pool, made = Pool(), []
+    for _ in range(2):
+        pool.expect(5)
+        pool.take(*wanted("a", made), named=named)
+    assert made == [1, 5]
+    pool.expect(2)  # of another loop
+    n, ((items,),) = pool.take_ahead([wanted("a", made)], 9, named)
+    assert n == 2
+    assert items.tolist() == [2, 3]
+
+
+def test_a_step_after_those_taken_ahead_begins_anew():
+    """What it does not ask for is gone in the next one, as if they had been single steps."""
+    for together in (False, True):
+        pool, made, ahead = Pool(), [], 0
+        for step in range(8):
+            pool.expect(8 - step)
+            if step < ahead or step >= 4:
+                continue
+            n, _ = pool.take_ahead([wanted("a", made)], 2, named=True) if together else (0, [])
+            if not n:
+                pool.take(*wanted("a", made), named=True)
+            ahead = step + max(n, 1)
+            if step == 3:
+                break
+        assert pool._items
+        pool.expect(4)
+        assert pool._items
+        pool.expect(3)
+        assert not pool._items
+
+
+def test_a_loop_broken_off_leaves_no_steps_taken_ahead():
+    records = []
+    for broken in (False, True):
+        pool, before, made = Pool(), [], []
+        if broken:
+            for _ in range(2):
+                pool.expect(5)
+                pool.take(*wanted("b", before), named=True)
+            assert pool.take_ahead([wanted("b", before)], 4, named=True)[0] == 4
+            pool.expect(0)
+        for step in range(4):
+            pool.expect(4 - step)
+            pool.take(*wanted("a", made), named=True)
+        records.append((made, list(pool._items)))
+    assert records[0] == records[1] == ([1, 3], ["a"])
+
+
+AHEAD = {
+    "additive": lambda scheme: scheme._dealer.products_ahead([], 1),
+    "replicated": lambda scheme: scheme._pairwise.truncations_ahead([], 1),
+}
+
+
+@needs_fork
+@ignore_threads
+@pytest.mark.parametrize("protocol", AHEAD)
+def test_masks_are_not_taken_ahead_in_a_child(protocol):
+    session = he.Session(protocol=protocol, device="cpu")
+    for _ in session.steps(4):
+        result = in_fork(error_of(lambda: AHEAD[protocol](session.scheme)))
+        assert result == ForkedProcessError.__name__.encode()
+
+
+@pytest.mark.parametrize("named", [False, True])
 def test_nothing_is_taken_ahead_of_a_kind_asked_for_twice_or_made_one_by_one(named, monkeypatch):
     """Of the first a step takes every second item, the second may differ from those of many."""
     pool, made, large = Pool(), [], []

@@ -103,7 +103,7 @@ def _sum_of_products(
     if not total and len(pairs) == 1 and _rows_fold(*pairs[0], out):
         a, b = pairs[0]
         left, right = Operand(a, "left", modulus).flat(), Operand(b, "right", modulus)
-        _matmul_one(left, right, modulus, out.reshape(-1, n), accumulate=False)
+        _matmul_one(left, right, modulus, out.reshape(left.shape[0], n), accumulate=False)
     else:
         operands = [(Operand(a, "left", modulus), Operand(b, "right", modulus)) for a, b in pairs]
         for index in np.ndindex(batch):

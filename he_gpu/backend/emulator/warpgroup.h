@@ -64,7 +64,7 @@ struct Warpgroups {
 
 #define HE_GPU_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
-void forget_warpgroups() {
+HE_GPU_UNSEEN void forget_warpgroups() {
     warpgroups.n_phased = warpgroups.n_copies = 0;
     for (unsigned i = 0; i < machine.n_threads; i++) {
         warpgroups.queues[i].count = warpgroups.queues[i].committed = 0;
@@ -72,21 +72,21 @@ void forget_warpgroups() {
     }
 }
 
-void check_no_product_is_pending(unsigned thread) {
+HE_GPU_UNSEEN void check_no_product_is_pending(unsigned thread) {
     const ProductQueue& own = warpgroups.queues[thread];
     if (own.count == 0) return;
     record_fault(thread, "has exited while its product of %s:%d was on its way",
                  own.products[0].file, own.products[0].line);
 }
 
-void check_no_bulk_copy_is_pending() {
+HE_GPU_UNSEEN void check_no_bulk_copy_is_pending() {
     if (warpgroups.n_copies == 0) return;
     const BulkCopy& copy = warpgroups.copies[0];
     record_fault(0, "the block has ended while the bulk copy of %s:%d was on its way", copy.file,
                  copy.line);
 }
 
-uint32_t window_address(const void* shared, HE_GPU_SITE) {
+HE_GPU_UNSEEN uint32_t window_address(const void* shared, HE_GPU_SITE) {
     const uintptr_t begin = reinterpret_cast<uintptr_t>(shared);
     const uintptr_t dynamic = reinterpret_cast<uintptr_t>(machine.dynamic);
     if (machine.dynamic == nullptr || begin - dynamic > machine.launch->shared_bytes) {
@@ -97,7 +97,8 @@ uint32_t window_address(const void* shared, HE_GPU_SITE) {
 
 // ---- barriers that count phases -------------------------------------------------
 
-Phased* phased_at(const char* operation, uint64_t* barrier, const char* file, int line) {
+HE_GPU_UNSEEN Phased* phased_at(const char* operation, uint64_t* barrier, const char* file,
+                                int line) {
     for (unsigned i = 0; i < warpgroups.n_phased; i++) {
         if (warpgroups.phased[i].barrier != barrier) continue;
         if (*barrier != BARRIER_WORD) {
@@ -127,7 +128,7 @@ HE_GPU_UNSEEN void phases_begin(unsigned long long* barrier, uint32_t arrivals, 
 inline void phases_visible() {}
 
 // Ends the phase if nothing is missing.
-void settle_phase(Phased& phased) {
+HE_GPU_UNSEEN void settle_phase(Phased& phased) {
     if (phased.missing != 0 || phased.bytes != 0) return;
     phased.phase++;
     phased.missing = phased.arrivals;
@@ -145,7 +146,9 @@ HE_GPU_UNSEEN void phase_expect(unsigned long long* barrier, uint32_t bytes, HE_
     settle_phase(phased);
 }
 
-inline void phase_arrive(unsigned long long* barrier, HE_GPU_SITE) { phase_expect(barrier, 0, file, line); }
+HE_GPU_UNSEEN inline void phase_arrive(unsigned long long* barrier, HE_GPU_SITE) {
+    phase_expect(barrier, 0, file, line);
+}
 
 // Moves the bytes of a phase of which nothing else is missing.
 HE_GPU_UNSEEN void land_copies(Phased& phased) {
@@ -164,7 +167,7 @@ HE_GPU_UNSEEN void land_copies(Phased& phased) {
     settle_phase(phased);
 }
 
-bool phase_has_ended(unsigned thread) {
+HE_GPU_UNSEEN bool phase_has_ended(unsigned thread) {
     Phased& phased = *warpgroups.awaited[thread].phased;
     const uint32_t parity = warpgroups.awaited[thread].parity;
     if (phased.phase % 2 == parity) land_copies(phased);
@@ -183,7 +186,7 @@ HE_GPU_UNSEEN void phase_wait(unsigned long long* barrier, uint32_t parity, HE_G
 
 // ---- bulk copies ------------------------------------------------------------------
 
-inline bool overlap(const unsigned char* a, size_t a_bytes, const unsigned char* b,
+HE_GPU_UNSEEN inline bool overlap(const unsigned char* a, size_t a_bytes, const unsigned char* b,
                     size_t b_bytes) {
     return a < b + b_bytes && b < a + a_bytes;
 }
@@ -193,7 +196,7 @@ struct TileLines {
     uint32_t address, group_bytes;
     unsigned count;
 
-    TileLines(uint64_t descriptor, unsigned lines, const char* file, int line) {
+    HE_GPU_UNSEEN TileLines(uint64_t descriptor, unsigned lines, const char* file, int line) {
         address = static_cast<uint32_t>(descriptor & 0x3fff) << 4;
         group_bytes = static_cast<uint32_t>(descriptor >> 32 & 0x3fff) << 4;
         count = lines;
@@ -211,10 +214,10 @@ struct TileLines {
             stop_with_fault("product at %s:%d: a tile is not in shared memory", file, line);
         }
     }
-    unsigned char* eight(unsigned group) const {
+    HE_GPU_UNSEEN unsigned char* eight(unsigned group) const {
         return machine.dynamic + (address / 1024 * 1024 + group * group_bytes - WINDOW);
     }
-    bool meets(const unsigned char* begin, size_t bytes) const {
+    HE_GPU_UNSEEN bool meets(const unsigned char* begin, size_t bytes) const {
         for (unsigned i = 0; i < count / 8; i++) {
             if (overlap(eight(i), 1024, begin, bytes)) return true;
         }
@@ -222,7 +225,7 @@ struct TileLines {
     }
     // 32 bytes of a line: 16-byte chunks whose place depends on bits 7 to 9 of the address.
     template <class T>
-    bool read(unsigned index, T (&bytes)[32]) const {
+    HE_GPU_UNSEEN bool read(unsigned index, T (&bytes)[32]) const {
         int any = 0;
         for (uint32_t half = 0; half < 32; half += 16) {
             const uint32_t plain = address + index / 8 * group_bytes + index % 8 * 128 + half;
@@ -237,8 +240,8 @@ struct TileLines {
     }
 };
 
-HE_GPU_UNSEEN void copy_bulk(void* shared, const void* global, uint32_t bytes, unsigned long long* barrier,
-                             HE_GPU_SITE) {
+HE_GPU_UNSEEN void copy_bulk(void* shared, const void* global, uint32_t bytes,
+                             unsigned long long* barrier, HE_GPU_SITE) {
     unsigned char* const begin = static_cast<unsigned char*>(shared);
     check_shared("bulk copy", shared, 16, file, line);
     if (!in_shared(reinterpret_cast<uintptr_t>(shared), bytes)) {
@@ -278,11 +281,11 @@ HE_GPU_UNSEEN void copy_bulk(void* shared, const void* global, uint32_t bytes, u
 
 // ---- products of a warpgroup --------------------------------------------------------
 
-inline void products_begin() { warpgroups.queues[machine.current].begun = true; }
-inline void products_commit() { warpgroups.queues[machine.current].committed++; }
+HE_GPU_UNSEEN inline void products_begin() { warpgroups.queues[machine.current].begun = true; }
+HE_GPU_UNSEEN inline void products_commit() { warpgroups.queues[machine.current].committed++; }
 
-HE_GPU_UNSEEN void multiply_m64n256k32_s8(int32_t (&sums)[128], uint64_t a, uint64_t b, uint32_t accumulate,
-                                          HE_GPU_SITE) {
+HE_GPU_UNSEEN void multiply_m64n256k32_s8(int32_t (&sums)[128], uint64_t a, uint64_t b,
+                                          uint32_t accumulate, HE_GPU_SITE) {
     ProductQueue& own = warpgroups.queues[machine.current];
     if (!own.begun) stop_with_fault("product at %s:%d: products_begin is missing", file, line);
     if (own.count == MAX_PRODUCTS) {
@@ -330,10 +333,9 @@ HE_GPU_UNSEEN void multiply_tiles_of(unsigned first, const TileProduct& product)
             for (unsigned k = 0; k < 32; k++) sum += left[k] * right[j][k];
             const unsigned column = columns[j];
             const unsigned thread = row / 16 * 32 + row % 8 * 4 + column % 8 / 2;
-            int32_t& value =
-                threads[thread].values[column / 8 * 4 + row / 8 % 2 * 2 + column % 2];
-            value = static_cast<int32_t>(static_cast<uint32_t>(value) +
-                                         static_cast<uint32_t>(sum));
+            int32_t& value = threads[thread].values[column / 8 * 4 + row / 8 % 2 * 2 + column % 2];
+            value =
+                static_cast<int32_t>(static_cast<uint32_t>(value) + static_cast<uint32_t>(sum));
         }
     }
 }
@@ -382,7 +384,7 @@ HE_GPU_UNSEEN bool group_has_come(unsigned thread) {
     return true;
 }
 
-void products_wait(uint32_t newest, HE_GPU_SITE) {
+HE_GPU_UNSEEN void products_wait(uint32_t newest, HE_GPU_SITE) {
     const unsigned first = machine.current / GROUP_THREADS * GROUP_THREADS;
     if (first + GROUP_THREADS > machine.n_threads) {
         stop_with_fault("wait at %s:%d: a warpgroup has 128 threads, and this one has %u", file,
@@ -392,7 +394,9 @@ void products_wait(uint32_t newest, HE_GPU_SITE) {
     wait_for(group_has_come, "the products of its warpgroup", file, line);
 }
 
-inline void products_end(int32_t (&)[128], HE_GPU_SITE) { products_wait(0, file, line); }
+HE_GPU_UNSEEN inline void products_end(int32_t (&)[128], HE_GPU_SITE) {
+    products_wait(0, file, line);
+}
 
 #undef HE_GPU_SITE
 
