@@ -112,12 +112,13 @@ def test_limb(name, number, found, backend, record):
 
 @pytest.mark.parametrize("number", RESIDUE_WALKS)
 @pytest.mark.parametrize("name", RESIDUE_RIVALS)
-def test_residues(name, number, found, backend, record):
+def test_residues(name, number, found, backend, hopper, record):
     sizes, shapes = RESIDUE_WALKS[number]
     modulus, rivals = RESIDUE_RIVALS[name]
+    own = "matmul_warpgroup" if hopper else "matmul_residue"
 
     def measure():
-        ratios = walk(backend, modulus, shapes, "matmul_residue", rivals)
+        ratios = walk(backend, modulus, shapes, own, rivals)
         found["residue", name, number] = first_win(sizes, ratios)
         return {
             "from": found["residue", name, number],

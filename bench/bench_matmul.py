@@ -215,12 +215,16 @@ def test_kept(label, shape, device, backend, record):
 @pytest.mark.parametrize("n", sorted({n for sizes in RESIDUE_SIZES.values() for n in sizes}))
 @pytest.mark.parametrize("label", RESIDUE_PEERS)
 def test_residues(label, n, device, backend, hopper, record):
-    """Products by residues, with operands cut each time and kept, beside the other kernel's."""
+    """Products by residues, with operands cut each time and kept, beside the other kernel's.
+
+    On Hopper by warpgroups, beside the same by `mma.sync`.
+    """
     if n not in by_device(backend, **RESIDUE_SIZES):
         pytest.skip(f"n = {n} is not measured on {backend.name}")
     ring, a, b = ring_operands(label, device, (n, n), (n, n), seed=n)
     modulus, peer = MODULI[label], RESIDUE_PEERS[label]
     left, right = Kept(a), Kept(b)
+    own = "matmul_warpgroup" if hopper else "matmul_residue"
 
     def by(kernel, x, y):
         with launcher.forced(kernel):
@@ -228,17 +232,19 @@ def test_residues(label, n, device, backend, hopper, record):
 
     expected = by(peer[1], a, b)
     for operands in ((a, b), (left, b), (left, right)):
-        assert (by("matmul_residue", *operands) == expected).all()
+        assert (by(own, *operands) == expected).all()
     x, y = normal(backend, (n, n)), normal(backend, (n, n), seed=1)
+    warps = {"products of warps": lambda: by("matmul_residue", a, b)} if hopper else {}
     at_least = DEMANDED_OF_RESIDUES_ON_HOPPER.get((label, n)) if hopper else None
     record.compare(
         f"matmul by residues modulo {label}, n = {n}",
-        lambda: by("matmul_residue", a, b),
+        lambda: by(own, a, b),
         {
             "float64 product": lambda: x @ y,
             peer[0]: lambda: by(peer[1], a, b),
-            "one operand kept": lambda: by("matmul_residue", left, b),
-            "both operands kept": lambda: by("matmul_residue", left, right),
+            "one operand kept": lambda: by(own, left, b),
+            "both operands kept": lambda: by(own, left, right),
+            **warps,
         },
         rounds=ROUNDS,
         n_bytes=product_bytes(ring.dtype.itemsize, n, n, n),

@@ -67,8 +67,18 @@ def suite(name, minutes):
     return Piece(name, minutes, (f"bench/bench_{name}.py",))
 
 
+WARPGROUPS = tuple(
+    f"tests/backend/test_{name}.py" for name in ("warpgroup_primitives", "matmul_warpgroup")
+)
+"""Tests of what one architecture alone runs: if a kernel hangs there, others are still tested."""
 PIECES = (
-    Piece("kernels", 6, ("tests/backend", "-k", DEVICE), bench=False),
+    Piece("warpgroups", 3, (*WARPGROUPS, "-k", DEVICE), bench=False),
+    Piece(
+        "kernels",
+        6,
+        ("tests/backend", *(f"--ignore={path}" for path in WARPGROUPS), "-k", DEVICE),
+        bench=False,
+    ),
     Piece("crossovers", 5, ("bench/bench_crossover.py", "--write-crossovers")),
     Piece(
         "demands",

@@ -5,7 +5,7 @@ Layer: session, above mpc. Reals enter and leave here; what happens between is `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -188,7 +188,7 @@ class Session:
         stack = self._scheme.share(self._backend.asarray(words), index)
         return SecretTensor(self, stack, self.frac_bits)
 
-    def steps(self, n: int) -> Iterator[int]:
+    def steps(self, n: int) -> Generator[int, int | None, None]:
         """Count from 0 to n - 1 while the dealer prepares equal steps in bulk.
 
         Inside the loop each product and truncation that needs correlations for the second time gets
@@ -215,19 +215,22 @@ class Session:
 
         Args:
             step: a function of SecretTensors that returns one, or a tuple of them. It must do the
-                same each time: public operands, rates and shapes of what it uses otherwise are
-                those of its third call for ever, and nothing may be revealed in it.
+                same each time, and reveal nothing: all that it reads besides its operands, public
+                numbers and other tensors alike, is for ever as at its third call. Of what it makes
+                only its results outlive it; a tensor that it leaves elsewhere changes.
 
         Returns:
             A function of the same operands. A mask of an operand stays, one of a result does not.
 
         Raises:
-            CaptureError: at the third call, a step that differs from the second in what it
-                computes or in its public operands.
+            CaptureError: at the second or third call, a step that reveals or reads; at the third,
+                one that differs from the second in what it computes, in public operands, or in
+                tensors that are no operands.
             TypeError: operands or results that are no SecretTensors.
 
         Cost: as the step, and a copy of operands and results; the device memory of one step is
-            kept for each kind of operands.
+            kept for each kind of operands. Calls on several streams of CuPy must wait for one
+            another.
         Leaks: as the step.
 
         Example:
@@ -244,11 +247,16 @@ class Session:
             raise ArgumentTypeError(f"captured: step must be callable, got {type(step).__name__}")
         return Captured(self, step)
 
-    def _count(self, n: int) -> Iterator[int]:
+    def _count(self, n: int) -> Generator[int, int | None, None]:
+        """Count; what is sent are steps to leave out, as they were taken together with this one."""
         try:
-            for step in range(n):
+            step = 0
+            while step < n:
                 self._scheme.expect(n - step, singly=self.graph)
-                yield step
+                taken = yield step
+                if taken:
+                    yield step  # to the sender
+                step += 1 + (taken or 0)
         finally:
             self._scheme.expect(0)
 

@@ -64,7 +64,7 @@ __device__ __forceinline__ void phases_begin(u64* barrier, u32 arrivals) {
               : "memory");
 }
 __device__ __forceinline__ void phases_visible() {
-    SM90A_ASM("fence.mbarrier_init.release.cluster;" ::: "memory");
+    SM90A_ASM("fence.mbarrier_init.release.cluster;\nfence.proxy.async.shared::cta;" ::: "memory");
 }
 
 // What this thread did before is done for those who wait for the phase.

@@ -1,13 +1,15 @@
-// The body of kernels/matmul_warpgroup.cu: residues in tiles, and the products of tiles.
+// The body of kernels/matmul_warpgroup.cu: planes of bytes in tiles, and the products of tiles.
 //
-// Residues lie in global memory as shared memory holds them: a tile of 128 lines by 128 of depth
+// Planes lie in global memory as shared memory holds them: a tile of 128 lines by 128 of depth
 // is 16 KiB in a row, so that one copy without a tensor map brings it. A block makes 128 x 256
-// sums of one small modulus: one thread of warp 8 brings steps of depth, a tile of a and two of b
-// each, into four stages; a warpgroup multiplies 64 x 256 of them. `full` tells that a stage has
-// come, `empty` that all eight warps have read it. A block takes tile after tile, and the steps of
-// the next one are on their way while sums are stored.
+// sums: one thread of warp 8 brings steps of depth, a tile of a and two of b each, into four
+// stages; a warpgroup multiplies 64 x 256 of them. `full` tells that a stage has come, `empty` that
+// all eight warps have read it. A block takes tile after tile, and the steps of the next one are
+// on their way while sums are stored.
 #pragma once
 #include "factors.cuh"
+#include "limbs.cuh"
+#include "modular.cuh"
 #include "small_moduli.cuh"
 #include "warpgroup.cuh"
 
@@ -23,6 +25,7 @@
 #define GROUP 16       // tile rows that follow one another: the blocks of 132 multiprocessors share
                        // 16 tiles of a and 9 pairs of b in the cache
 #define ALIGNMENT 1024
+#define LIMBS 4        // balanced digits of a word of 32 bits
 #define SHARED_BYTES (STAGES * STAGE_BYTES + ALIGNMENT + STAGES * 2 * 8)
 
 static_assert(SHARED_BYTES <= 227 * 1024, "what a block gets on sm_90");
@@ -37,29 +40,46 @@ __device__ __forceinline__ u32 line_of_place(u32 place) {
     return (place & 0x41u) | (place & 0x38u) >> 2 | (place & 0x06u) << 3;
 }
 
-// A thread cuts 16 words of a line at a time. Eight threads make a line of a tile, four lines are
-// neighbours in a warp: words are read in runs along either axis. Tiles are filled up with zeros.
+// 16 words of a line that a thread cuts. Eight threads make a line of a tile, four lines are
+// neighbours in a warp: words are read in runs along either axis.
 template <class W>
-__device__ __forceinline__ void cut_into_tiles(const Factor<W>& words, i8* tiles,
-                                               const u32* constants, u64 batches, u64 lines,
-                                               u64 depth, u64 q, u32 count) {
-    const u64 down = (lines + TILE_LINES - 1) / TILE_LINES;
-    const u64 steps = (depth + TILE_DEPTH - 1) / TILE_DEPTH;
-    const u64 fours = down * (TILE_LINES / 4), units = batches * fours * steps * 32;
-    const bool along_depth = words.column_step == 1;
-    for (u64 unit = global_index(); unit < units; unit += global_stride()) {
-        const u32 chunk = unit % 8;
-        const u64 rest = unit / 32;
+struct Cut {
+    const W* first;
+    i64 apart, inside;  // how many of the words there are: tiles are filled up with zeros
+    u64 place;          // of their bytes in a plane
+
+    __device__ __forceinline__ Cut(const Factor<W>& words, u64 lines, u64 depth, u64 unit) {
+        const u64 down = (lines + TILE_LINES - 1) / TILE_LINES;
+        const u64 steps = (depth + TILE_DEPTH - 1) / TILE_DEPTH;
+        const u64 fours = down * (TILE_LINES / 4), rest = unit / 32;
+        const bool along_depth = words.column_step == 1;
         const u64 four = along_depth ? rest / steps % fours : rest % fours;
         const u64 step = along_depth ? rest % steps : rest / fours % steps;
-        const u64 batch = rest / fours / steps;
-        const u64 line = 4 * four + unit / 8 % 4, start = step * TILE_DEPTH + chunk * WORDS;
-        const W* const first = words.matrix(0, batch) + words.offset(line, start);
-        const i64 inside = line < lines ? static_cast<i64>(depth - start) : 0;
-        const Pieces pieces(first, words.column_step, inside, q);
-        const u64 tile = (batch * down + line / TILE_LINES) * steps + step;
-        i8* place = tiles + (tile * TILE_BYTES +
-                             swizzled(place_of_line(static_cast<u32>(line % TILE_LINES)), chunk));
+        const u64 batch = rest / fours / steps, line = 4 * four + unit / 8 % 4;
+        const u32 chunk = unit % 8;
+        const u64 start = step * TILE_DEPTH + chunk * WORDS;
+        first = words.matrix(0, batch) + words.offset(line, start);
+        apart = words.column_step;
+        inside = line < lines ? static_cast<i64>(depth - start) : 0;
+        place = ((batch * down + line / TILE_LINES) * steps + step) * TILE_BYTES +
+                swizzled(place_of_line(static_cast<u32>(line % TILE_LINES)), chunk);
+    }
+    // How many of them there are in batches of matrices.
+    __device__ static __forceinline__ u64 units(u64 batches, u64 lines, u64 depth) {
+        const u64 down = (lines + TILE_LINES - 1) / TILE_LINES;
+        return batches * down * ((depth + TILE_DEPTH - 1) / TILE_DEPTH) * (TILE_BYTES / WORDS);
+    }
+};
+
+// Words to residues modulo `count` small numbers.
+__device__ __forceinline__ void cut_residue_tiles(const Factor<u64>& words, i8* tiles,
+                                                  const u32* constants, u64 batches, u64 lines,
+                                                  u64 depth, u64 q, u32 count) {
+    const u64 units = Cut<u64>::units(batches, lines, depth);
+    for (u64 unit = global_index(); unit < units; unit += global_stride()) {
+        const Cut<u64> cut(words, lines, depth, unit);
+        const Pieces pieces(cut.first, cut.apart, cut.inside, q);
+        i8* place = tiles + cut.place;
 #pragma unroll 1
         for (u32 s = 0; s < count; s++) {
             *reinterpret_cast<uint4*>(place) = pieces.residues(SmallModulus(constants, s));
@@ -68,39 +88,64 @@ __device__ __forceinline__ void cut_into_tiles(const Factor<W>& words, i8* tiles
     }
 }
 
-// The tiles of one product, a and b alike (s, parties, batches, tiles of lines, steps of depth),
-// with strides in bytes; a line of tiles is packed.
+// Words to their balanced digits, the low one first.
+__device__ __forceinline__ void cut_limb_tiles(const Factor<u32>& words, i8* tiles, u64 batches,
+                                               u64 lines, u64 depth) {
+    const u64 units = Cut<u32>::units(batches, lines, depth);
+    for (u64 unit = global_index(); unit < units; unit += global_stride()) {
+        const Cut<u32> cut(words, lines, depth, unit);
+        u32 limbs[4][LIMBS];
+#pragma unroll
+        for (u32 four = 0; four < 4; four++) {
+            u32 quad[4];
+#pragma unroll
+            for (u32 i = 0; i < 4; i++) {
+                const u32 at = 4 * four + i;
+                quad[i] = at < cut.inside ? cut.first[at * cut.apart] : 0;
+            }
+            Digits32().cut(quad, limbs[four]);
+        }
+#pragma unroll
+        for (u32 i = 0; i < LIMBS; i++) {
+            *reinterpret_cast<uint4*>(tiles + (cut.place + i * units * WORDS)) =
+                make_uint4(limbs[0][i], limbs[1][i], limbs[2][i], limbs[3][i]);
+        }
+    }
+}
+
+// The tiles of one operand (planes, parties, batches, tiles of lines, steps of depth), with
+// strides in bytes; a line of tiles is packed.
 struct Tiles {
     const i8* data;
-    i64 modulus, party, batch, line;
+    i64 plane, party, batch, line;
 };
 struct TilePair {
     Tiles a, b;
     u64 steps;
 };
 
-// What is multiplied. A block's items are numbers: modulus by modulus, of each the batches, of
-// each GROUP rows of tiles after GROUP rows, each group column by column.
+// What is multiplied. A block's items are numbers: kind by kind (small moduli), of each the
+// batches, of each GROUP rows of tiles after GROUP rows, each group column by column.
 struct TileProducts {
     TilePair first, second;
     u64 parties, batches;
-    u32 m, n, count;
+    u32 m, n, kinds;
 
     __device__ __forceinline__ u32 down() const { return (m + TILE_LINES - 1) / TILE_LINES; }
     __device__ __forceinline__ u32 across() const { return (n + COLUMNS - 1) / COLUMNS; }
     __device__ __forceinline__ u64 matrix_items() const {
         return static_cast<u64>(down()) * across();
     }
-    __device__ __forceinline__ u64 items() const { return count * batches * matrix_items(); }
+    __device__ __forceinline__ u64 items() const { return kinds * batches * matrix_items(); }
     __device__ __forceinline__ u64 line_bytes() const { return (n + 15ull) / 16 * 16; }
-    // Steps of depth of an item, at least one.
+    // Steps of depth, at least one.
     __device__ __forceinline__ u32 steps() const {
         return static_cast<u32>((first.steps + second.steps) * parties);
     }
 };
 
 struct Item {
-    u32 modulus, row, column;  // of tiles
+    u32 kind, row, column;  // of tiles
     u64 batch;
 
     __device__ __forceinline__ Item(const TileProducts& all, u64 number) {
@@ -109,11 +154,12 @@ struct Item {
         const u64 left = all.down() - group * GROUP, rows = left < GROUP ? left : GROUP;
         row = static_cast<u32>(group * GROUP + place % rows);
         column = static_cast<u32>(place / rows);
-        modulus = static_cast<u32>(matrix / all.batches);
+        kind = static_cast<u32>(matrix / all.batches);
         batch = matrix % all.batches;
     }
-    __device__ __forceinline__ const i8* tile(const Tiles& tiles, u64 party, u32 line) const {
-        return tiles.data + (modulus * tiles.modulus + static_cast<i64>(party) * tiles.party +
+    __device__ __forceinline__ const i8* tile(const Tiles& tiles, u32 plane, u64 party,
+                                              u32 line) const {
+        return tiles.data + (plane * tiles.plane + static_cast<i64>(party) * tiles.party +
                              static_cast<i64>(batch) * tiles.batch + line * tiles.line);
     }
 };
@@ -161,40 +207,38 @@ struct Stages {
     }
 };
 
-// Brings the steps of one product of one party.
+// Brings the steps of one product of one party, of plane i of a and plane j of b.
 __device__ __forceinline__ void bring_pair(Stages& stages, const TilePair& pair, const Item& item,
-                                           u64 party, u32 n) {
+                                           u32 i, u32 j, u64 party, u32 n) {
     const u32 column = item.column * ACROSS, last = (n - 1) / TILE_LINES;
-    const i8* a = item.tile(pair.a, party, item.row);
-    const i8* b = item.tile(pair.b, party, column);
+    const i8* a = item.tile(pair.a, i, party, item.row);
+    const i8* b = item.tile(pair.b, j, party, column);
     // Beyond the edge the tile comes twice: nobody stores what is made of it.
     const i8* beside = column < last ? b + pair.b.line : b;
 #pragma unroll 1
-    for (u64 i = 0; i < pair.steps; i++) {
+    for (u64 step = 0; step < pair.steps; step++) {
         stages.fill(a, b, beside);
         a += TILE_BYTES, b += TILE_BYTES, beside += TILE_BYTES;
     }
 }
 
-// What the copying thread does: all steps of all items.
-__device__ __forceinline__ void bring_tiles(Stages& stages, const TileProducts& all) {
+// All steps of two planes.
+__device__ __forceinline__ void bring_planes(Stages& stages, const TileProducts& all,
+                                             const Item& item, u32 i, u32 j) {
 #pragma unroll 1
-    for (u64 number = blockIdx.x; number < all.items(); number += gridDim.x) {
-        const Item item(all, number);
-#pragma unroll 1
-        for (u64 party = 0; party < all.parties; party++) {
-            bring_pair(stages, all.first, item, party, all.n);
-            bring_pair(stages, all.second, item, party, all.n);
-        }
+    for (u64 party = 0; party < all.parties; party++) {
+        bring_pair(stages, all.first, item, i, j, party, all.n);
+        bring_pair(stages, all.second, item, i, j, party, all.n);
     }
 }
 
-// What a warpgroup sums: 64 rows of an item.
+// What a warpgroup sums: 64 rows of an item. Sums 4 (i / 2) + 2 lower + i % 2 of a quarter, i = 0
+// to 15, are those of 16 neighbours.
 struct GroupSums {
     i32 sums[128];
 
-    // All steps of an item, one in the background while the next begins.
-    __device__ __forceinline__ void sum_tiles(Stages& stages, u32 steps) {
+    // So many steps, one in the background while the next begins. fresh: nothing was summed yet.
+    __device__ __forceinline__ void sum_tiles(Stages& stages, u32 steps, bool fresh) {
         const u32 rows = threadIdx.x / 128 * (64 * TILE_DEPTH);
 #pragma unroll 1
         for (u32 step = 0; step < steps; step++) {
@@ -205,7 +249,7 @@ struct GroupSums {
 #pragma unroll
             for (u32 depth = 0; depth < TILE_DEPTH; depth += 32) {
                 multiply_m64n256k32_s8(sums, deeper(a, depth), deeper(b, depth),
-                                       step + depth != 0);
+                                       !fresh || step + depth != 0);
             }
             products_commit();
             if (step != 0) {
@@ -218,47 +262,150 @@ struct GroupSums {
         stages.release(1);
     }
 
+    // The row of the result in which half of this thread's sums are, and the first of its columns;
+    // the others are 64, 128 and 192 further.
+    __device__ static __forceinline__ u32 row(const Item& item, u32 lower) {
+        const u32 place = threadIdx.x / 32 * 16 + threadIdx.x % 32 / 4 + 8 * lower;
+        return item.row * TILE_LINES + line_of_place(place);
+    }
+    __device__ static __forceinline__ u32 column(const Item& item) {
+        return item.column * COLUMNS + threadIdx.x % 4 * 16;
+    }
+
     // Reduces them and stores 16 neighbours at a time.
-    __device__ __forceinline__ void store(const SmallModulus& p, const TileProducts& all,
-                                          const Item& item, u8* products) const {
-        const u32 thread = threadIdx.x % 32, column = item.column * COLUMNS + thread % 4 * 16;
-        const u64 matrix = item.modulus * all.batches + item.batch;
+    __device__ __forceinline__ void store_residues(const SmallModulus& p, const TileProducts& all,
+                                                   const Item& item, u8* products) const {
+        const u64 matrix = item.kind * all.batches + item.batch;
 #pragma unroll
         for (u32 lower = 0; lower < 2; lower++) {
-            const u32 place = threadIdx.x / 32 * 16 + thread / 4 + 8 * lower;
-            const u32 row = item.row * TILE_LINES + line_of_place(place);
-            if (row >= all.m) continue;
-            u8* const line = products + (matrix * all.m + row) * all.line_bytes() + column;
+            if (row(item, lower) >= all.m) continue;
+            u8* const line = products + (matrix * all.m + row(item, lower)) * all.line_bytes();
 #pragma unroll
-            for (u32 part = 0; part < 4; part++) {
+            for (u32 quarter = 0; quarter < 4; quarter++) {
                 u32 bytes[4] = {0, 0, 0, 0};
 #pragma unroll
                 for (u32 i = 0; i < 16; i++) {
-                    const i32 sum = sums[32 * part + 4 * (i / 2) + 2 * lower + i % 2];
+                    const i32 sum = sums[32 * quarter + 4 * (i / 2) + 2 * lower + i % 2];
                     bytes[i / 4] |= p.reduce(sum) << (8 * (i % 4));
                 }
-                if (column + 64 * part < all.n) {
-                    *reinterpret_cast<uint4*>(line + 64 * part) =
+                const u32 at = column(item) + 64 * quarter;
+                if (at < all.n) {
+                    *reinterpret_cast<uint4*>(line + at) =
                         make_uint4(bytes[0], bytes[1], bytes[2], bytes[3]);
+                }
+            }
+        }
+    }
+
+    // Makes room for the next lower diagonal.
+    __device__ __forceinline__ void weigh() {
+#pragma unroll
+        for (u32 i = 0; i < 128; i++) sums[i] = static_cast<i32>(static_cast<u32>(sums[i]) << 8);
+    }
+
+    // Stores them as words, after adding what the parties add, or if not `first` what out holds.
+    __device__ __forceinline__ void store_words(const Result<u32>& result, const TileProducts& all,
+                                                const Item& item, bool first) {
+        const auto& out = result.out;
+        const u64 parties = first ? (result.add.data ? result.parties : 0) : 1;
+        const i64 step = first ? result.add.column_step : out.column_step;
+        const bool packs = out.column_step == 1 && out.row_step % 4 == 0 &&
+                           out.batch_step % 4 == 0 && reinterpret_cast<u64>(out.data) % 16 == 0;
+#pragma unroll
+        for (u32 part = 0; part < 8; part++) {
+            const u32 lower = part % 2, quarter = part / 2;
+            const u32 down = row(item, lower), at = column(item) + 64 * quarter;
+            if (down >= all.m || at >= all.n) continue;
+            const u32 inside = all.n - at;
+            u32* const place = out.data + (static_cast<i64>(item.batch) * out.batch_step +
+                                           down * out.row_step + at * out.column_step);
+            const u32* added = place;
+            if (first) added = result.add.matrix(0, item.batch) + result.add.offset(down, at);
+#pragma unroll 1
+            for (u64 party = 0; party < parties; party++) {
+#pragma unroll
+                for (u32 i = 0; i < 16; i++) {
+                    i32& sum = sums[32 * quarter + 4 * (i / 2) + 2 * lower + i % 2];
+                    if (i < inside) sum = static_cast<i32>(static_cast<u32>(sum) + added[i * step]);
+                }
+                added += result.add.party_step;
+            }
+#pragma unroll
+            for (u32 i = 0; i < 16; i += 4) {
+                const i32* const four = sums + 32 * quarter + 2 * i + 2 * lower;
+                const u32 words[4] = {static_cast<u32>(four[0]), static_cast<u32>(four[1]),
+                                      static_cast<u32>(four[4]), static_cast<u32>(four[5])};
+                if (packs && i + 4 <= inside) {
+                    *reinterpret_cast<uint4*>(place + i) =
+                        make_uint4(words[0], words[1], words[2], words[3]);
+                    continue;
+                }
+#pragma unroll
+                for (u32 j = 0; j < 4; j++) {
+                    if (i + j < inside) place[(i + j) * out.column_step] = words[j];
                 }
             }
         }
     }
 };
 
-__device__ __forceinline__ void multiply_tiles(const TileProducts& all, u8* shared, u8* products,
-                                               const u32* constants) {
+// What the copying thread does.
+template <bool LIMB_PLANES>
+__device__ __forceinline__ void bring_tiles(Stages& stages, const TileProducts& all) {
+#pragma unroll 1
+    for (u64 number = blockIdx.x; number < all.items(); number += gridDim.x) {
+        const Item item(all, number);
+        if constexpr (LIMB_PLANES) {
+#pragma unroll 1
+            for (u32 digits = LIMBS; digits > 0; digits--) {
+#pragma unroll 1
+                for (u32 i = 0; i < digits; i++) {
+                    bring_planes(stages, all, item, i, digits - 1 - i);
+                }
+            }
+        } else {
+            bring_planes(stages, all, item, item.kind, item.kind);
+        }
+    }
+}
+
+__device__ __forceinline__ void multiply_residue_tiles(const TileProducts& all, u8* shared,
+                                                       u8* products, const u32* constants) {
     Stages stages(shared);
     stages.begin();
     if (threadIdx.x >= 32 * WARPS) {
-        if (threadIdx.x % 32 == 0) bring_tiles(stages, all);
+        if (threadIdx.x % 32 == 0) bring_tiles<false>(stages, all);
         return;
     }
 #pragma unroll 1
     for (u64 number = blockIdx.x; number < all.items(); number += gridDim.x) {
         const Item item(all, number);
         GroupSums own;
-        own.sum_tiles(stages, all.steps());
-        own.store(SmallModulus(constants, item.modulus), all, item, products);
+        own.sum_tiles(stages, all.steps(), true);
+        own.store_residues(SmallModulus(constants, item.kind), all, item, products);
+    }
+}
+
+// The sum over d of 256^d times diagonal d, the products of digits i of a and d - i of b. Modulo
+// 2^32 one set of sums holds it: the highest diagonal first, and 8 bits up for each that follows.
+__device__ __forceinline__ void multiply_limb_tiles(const TileProducts& all, u8* shared,
+                                                    const Result<u32>& result, bool first) {
+    Stages stages(shared);
+    stages.begin();
+    if (threadIdx.x >= 32 * WARPS) {
+        if (threadIdx.x % 32 == 0) bring_tiles<true>(stages, all);
+        return;
+    }
+#pragma unroll 1
+    for (u64 number = blockIdx.x; number < all.items(); number += gridDim.x) {
+        const Item item(all, number);
+        GroupSums own;
+        own.sum_tiles(stages, LIMBS * all.steps(), true);
+#pragma unroll
+        for (u32 digits = LIMBS - 1; digits > 0; digits--) {
+            own.weigh();
+            own.sum_tiles(stages, digits * all.steps(), false);
+        }
+        own.store_words(result, all, item, first);
     }
 }

@@ -1,12 +1,15 @@
 """Steps that a device repeats by itself: every bit, cost and nonce as if they were taken."""
 
+import contextlib
+import gc
 import os
+import threading
 
 import numpy as np
 import pytest
 
 import he_gpu as he
-from he_gpu.backend import emulator
+from he_gpu.backend import emulator, recording
 from he_gpu.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -75,6 +78,20 @@ def network(s):
     return step, (first, s.share(A))
 
 
+def closed_over(s):
+    y, z = s.share(A), s.share(A).masked()
+
+    def step(x):
+        return y.sort(axis=1) * x + z.T.T, he.concatenate([y, z[[1, 0]]]), y.cumsum(axis=0)
+
+    return step, (s.share(A),)
+
+
+def views(s):
+    x = s.share(A).masked()
+    return lambda x, y, z: (x @ y, z * z), (x, x.T, x[0])
+
+
 STEPS = {
     "descent": descent,
     "network": network,
@@ -91,13 +108,34 @@ STEPS = {
     "division": lambda s: (lambda x, y: (x / y, (y * 2).sqrt()), (s.share(A), s.share(abs(A)))),
     "sigmoid": lambda s: (lambda x: x.sigmoid() + x.exp() * 0.01, (s.share(A),)),
     "softmax": lambda s: (lambda x: x.softmax(axis=1), (s.share(A),)),
+    "many": lambda s: (
+        lambda x: he.stack([x[0] * n for n in range(1, 11)]).sum(axis=0),
+        (s.share(A),),
+    ),
+    "masks": lambda s: (
+        lambda x: x[np.array([True, False])] + x[..., [1, 0, 1]],
+        (s.share(A).masked(),),
+    ),
+    "numbers": lambda s: (
+        lambda x, y: (x * y + 1, (x > y) * x, x.reshape(1) @ y.reshape(1)),
+        (s.share(0.5), s.share(-2.0)),
+    ),
+    "nothing": lambda s: (
+        lambda x: (x * x, x + 1, x.sum(axis=0), x.T @ x),
+        (s.share(np.zeros((0, 2))),),
+    ),
+    "views": views,
+    "closed over": closed_over,
     "sort": lambda s: (lambda x: (x.sort(axis=1), x.argmax(axis=1)), (s.share(A),)),
     "convolution": lambda s: (
         lambda x, w: he.conv2d(x, w, padding=1),
         (s.share(np.arange(18.0).reshape(1, 2, 3, 3) / 8), s.share(np.ones((2, 2, 2, 2)) / 4)),
     ),
 }
-NARROW = ("descent", "network", "constants", "comparison", "joined", "places")
+NARROW = (
+    *("descent", "network", "constants", "comparison", "joined", "places"),
+    *("many", "masks", "numbers", "nothing", "views", "closed over"),
+)
 """Steps that fit a ring of 32 bits."""
 
 
@@ -168,15 +206,22 @@ def test_a_mask_of_an_operand_stays_and_costs_no_round(graph_device):
         assert step.n_calls == 4  # without a mask it is another kind
 
 
-@pytest.mark.parametrize("protocol", ["additive", "additive-32", "replicated"])
-def test_no_nonce_is_used_twice_by_repeated_steps(protocol, monkeypatch):
-    """Each start of a kernel is looked at when it happens, with the calls that it then finds."""
+@pytest.fixture
+def drawn(monkeypatch):
+    """Key and nonce of every stream when a kernel uses it, with the calls that it then finds.
+
+    The recording runs on the emulator too, with the numbers that its first replay has: it is left
+    out, and lies in the attribute `recorded` of the list.
+    """
+    require_device("emulator")
     device = emulator.device()
     if isinstance(device, strict.StrictEmulator):
         pytest.skip("graphs of the emulator are of NumPy's arrays")
-    start, seen = device._start, []
+    start, seen = device._start, Drawn()
 
     def started(kernel, function, grid, block, args, shared_bytes):
+        graph = recording()
+        found = seen if graph is None or graph.is_rehearsal else seen.recorded
         named = dict(zip((p.name for p in kernel.parameters), args, strict=True))
         for first, calls in (
             (("key0", "key1", "key2", "key3", "nonce0", "nonce1"), "calls"),
@@ -185,31 +230,140 @@ def test_no_nonce_is_used_twice_by_repeated_steps(protocol, monkeypatch):
             if calls in named:
                 *key, low, high = (int(named[name]) for name in first)
                 made = 0 if named[calls] is None else int(np.asarray(named[calls])[0])
-                seen.append((*key, (low + made) % 2**64, high))
+                found.append((*key, (low + made) % 2**64, high))
         start(kernel, function, grid, block, args, shared_bytes)
 
     monkeypatch.setattr(device, "_start", started)
-    with session("emulator", protocol, seed=None) as s:
-        step, (w, x) = network(s)
-        taken = s.captured(step)
-        at, per_step = len(seen), []
-        for number in range(7):
-            before = len(seen)
-            w, _ = taken(w, x)
-            per_step.append(len(seen) - before)
-            if number == 4:
-                (w * 2 > 1).reveal()
-    # The recording runs on the emulator too, with the numbers that its first replay has.
-    assert per_step[2] == 2 * per_step[3]
-    first = at + per_step[0] + per_step[1]
-    half = per_step[2] // 2
-    assert seen[first : first + half] == seen[first + half : first + 2 * half]
-    made = seen[:first] + seen[first + half :]
-    assert per_step[3] > 20
-    assert len(set(made)) == len(made)
+    return seen
+
+
+class Drawn(list):
+    def __init__(self):
+        super().__init__()
+        self.recorded = []
 
 
 _STREAMS = ("mask", "c", "low", "top")
+
+
+@pytest.mark.parametrize("protocol", ["additive", "additive-32", "replicated"])
+def test_no_nonce_is_used_twice_by_repeated_steps(protocol, drawn):
+    with session("emulator", protocol, seed=None) as s:
+        step, (w, x) = network(s)
+        taken = s.captured(step)
+        steps = []
+        for number in range(7):
+            before = len(drawn)
+            w, _ = taken(w, x)
+            steps.append(drawn[before:])
+            if number == 4:
+                (w * 2 > 1).reveal()
+    assert drawn.recorded == steps[2]
+    assert len({len(step) for step in steps}) == 1
+    assert len(steps[0]) > 20
+    assert len(set(drawn)) == len(drawn)
+
+
+@pytest.mark.parametrize("protocol", ["additive", "replicated"])
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("late", [False, True])
+def test_errors_in_any_call_use_no_nonce_twice_and_lose_nothing(protocol, error, late, drawn):
+    with session("emulator", protocol, seed=None) as s:
+        fails = iter([])
+
+        def step(x, y):
+            if not late and next(fails, False):
+                raise error("wrong")
+            z = x * y
+            if late and next(fails, False):
+                raise error("wrong")
+            return z - y
+
+        taken, operands = s.captured(step), (s.share(A), s.share(2 * A))
+        for failing in range(5):
+            fails = iter([number == failing for number in range(9)])
+            for _ in range(6):
+                try:
+                    found = taken(*operands).reveal()
+                except (CaptureError, error):
+                    continue
+                np.testing.assert_allclose(found, 2 * A * A - 2 * A, atol=1e-3)
+        assert next(fails, None) is not None
+        graph = s.captured(lambda x: x * x)
+        for _ in range(5):
+            np.testing.assert_allclose(graph(operands[0]).reveal(), A * A, atol=1e-3)
+    assert len(set(drawn)) == len(drawn)
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_an_interrupted_replay_uses_no_nonce_twice(at, drawn):
+    """The device stops before, within or after a step, and nobody knows which calls were made."""
+    with session("emulator", seed=None) as s:
+        taken, x = s.captured(lambda x: x * x * x), s.share(A)
+        for _ in range(4):
+            taken(x)
+        (repeated,) = taken._kinds.values()
+
+        def stop():
+            raise KeyboardInterrupt
+
+        repeated._graph._work.insert(len(repeated._graph._work) * at // 5, stop)
+        with pytest.raises(KeyboardInterrupt):
+            taken(x)
+        for _ in range(5):
+            np.testing.assert_allclose(taken(x).reveal(), A**3, atol=1e-2)
+    assert len(set(drawn)) == len(drawn)
+
+
+def test_two_threads_use_no_nonce_twice(drawn):
+    """A session is for one thread at a time; one that disobeys must not cost the masks."""
+    with session("emulator", seed=None) as s:
+        shared, x = s.captured(lambda x: x * x), s.share(A)
+
+        def work():
+            own = s.captured(lambda x: x * x + x)
+            for _ in range(20):
+                with contextlib.suppress(CaptureError):
+                    own(shared(x))
+                x * x
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(drawn) > 100
+    assert len(set(drawn)) == len(drawn)
+
+
+@pytest.mark.parametrize("protocol", ["additive", "replicated"])
+def test_recorded_steps_take_nothing_that_was_made_ahead(graph_device, protocol):
+    """What was made for many steps would be every replay's."""
+    with session(graph_device, protocol, graph=False) as s:
+        taken, x, shares = s.captured(lambda x: x * x), s.share(np.zeros(3)), []
+        for number in s.steps(12):
+            if number < 4:
+                x * x
+            else:
+                s.graph = True  # in the middle: randomness for the other steps is there
+                found = taken(x)
+                assert np.abs(found.reveal()).max() < 1e-4
+                shares.append(to_numpy(found).tobytes())
+        assert len(set(shares)) == len(shares) == 8
+
+
+def test_another_sessions_randomness_is_refused(graph_device):
+    with session(graph_device) as s, session(graph_device) as other:
+        y = other.share(A)
+
+        def step(x):
+            y * y
+            return x * x
+
+        taken, x = s.captured(step), s.share([1.0])
+        taken(x), taken(x)
+        with pytest.raises(CaptureError, match="not of its session"):
+            taken(x)
 
 
 def test_without_graphs_each_call_is_the_step():
@@ -233,7 +387,111 @@ def test_steps_within_steps_are_part_of_them(graph_device):
         assert (outer.n_calls, inner.n_calls) == (3, 6)
 
 
+def test_steps_of_two_sessions_side_by_side(graph_device):
+    def run(device):
+        with session(device) as one, session(device, "replicated", seed=9) as two:
+            taken = []
+            for s in (one, two):
+                step, operands = network(s)
+                taken.append((s.captured(step), operands))
+            return [bits(step(*operands)) for _ in range(5) for step, operands in taken]
+
+    for found, expected in zip(run(graph_device), run("cpu"), strict=True):
+        for got, wanted in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_what_a_step_was_given_it_may_return(graph_device):
+    with session(graph_device) as s:
+        kept = s.share(B)
+        taken = s.captured(lambda x: (x, x.T, x[0], x.reshape(-1), kept, kept.T))
+        found = [taken(s.share(A * n)) for n in range(1, 7)]
+        for n, results in enumerate(found, 1):
+            for result, expected in zip(results, (A, A.T, A[0], A.ravel()), strict=False):
+                np.testing.assert_array_equal(result.reveal(), n * expected)
+            assert np.array_equal(results[-2].reveal(), B)
+            assert np.array_equal(results[-1].reveal(), B.T)
+
+
+def test_a_square_of_one_operand_is_no_product_of_two(graph_device):
+    runs = []
+    for device in ("cpu", graph_device):
+        with session(device) as s:
+            taken, found = s.captured(lambda x, y: x * y), []
+            x, y = s.share(A), s.share(2 * A)
+            for operands in ((x, x), (x, y), (y, y), (x, x), (x, y), (x, x), (y, x), (y, x)):
+                found += [*bits(taken(*operands)), s.cost]
+            runs.append(found)
+    assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+def test_tensors_that_are_no_operands_live_on(graph_device):
+    with session(graph_device) as s:
+        rest = [s.share(A).masked(), s.share(B)]
+
+        def step(x, found=rest):
+            first, second = found
+            return he.concatenate([x, first[[1, 0]]]) @ second + first.T.sum()
+
+        taken, x = s.captured(step), s.share(A)
+        expected = np.concatenate([A, A[[1, 0]]]) @ B + A.sum()
+        for _ in range(3):
+            taken(x)
+        rest[:] = [None, None]
+        gc.collect()
+        others = [s.share(A * n) for n in range(20)]  # where they lay, if anywhere
+        for _ in range(2):
+            np.testing.assert_allclose(taken(x).reveal(), expected, atol=1e-3)
+        assert len(others) == 20
+
+
+def test_an_error_in_the_first_call_makes_the_next_one_the_first(graph_device):
+    with session(graph_device, "replicated") as s:
+        fails = iter([True])
+
+        def step(x):
+            if next(fails, False):
+                raise ValueError("wrong")
+            return x * x > 1
+
+        counted = Counted(step)
+        taken, x = s.captured(counted), s.share(A)
+        with pytest.raises(ValueError, match="wrong"):
+            taken(x)
+        for _ in range(6):
+            assert np.array_equal(taken(x).reveal(), A * A > 1)
+        assert counted.n_calls == 4
+
+
+def test_a_generator_of_another_step_delays_the_recording(graph_device):
+    with session(graph_device, "replicated") as s:
+        counted = Counted(lambda x: x * x)
+        taken, x = s.captured(counted), s.share(A)
+        taken(x), taken(x)
+        (s.share(A, owner="carol") > 0).reveal()
+        for _ in range(4):
+            np.testing.assert_allclose(taken(x).reveal(), A * A, atol=1e-4)
+        assert counted.n_calls == 4
+
+
 # What is refused
+
+
+def test_state_that_is_no_operand_is_refused(graph_device):
+    with session(graph_device) as s:
+        x = s.share(A)
+        for change in (lambda w, x: w + x, lambda w, x: s.share(A), lambda w, x: w.T.T + 0):
+            kept = [s.share(A)]
+
+            def step(x, kept=kept, change=change):
+                result = kept[0] * x
+                kept[0] = change(kept[0], x)
+                return result
+
+            taken = s.captured(step)
+            taken(x), taken(x)
+            with pytest.raises(CaptureError, match="must be an operand"):
+                taken(x)
 
 
 def test_a_step_that_does_not_repeat_is_refused(graph_device):

@@ -15,14 +15,13 @@ from he_gpu.backend import cpu, get_backend
 from he_gpu.backend.definition.prg import WORDS_PER_BLOCK, n_keystream_words
 from he_gpu.backend.definition.steps import words_per_row
 from he_gpu.channel import LocalChannel
-from he_gpu.mpc import Additive, Scheme, pool
+from he_gpu.mpc import Additive, pool
 from he_gpu.ring import KeyRing
 from he_gpu.ring.fixedpoint import decode
-from tests.backend.single_steps import single_steps
+from tests.single_steps import single_steps, take_singly
 from tests.uniformity import LIMIT, assert_uniform, two_sample_score
 
 Q = 501337
-DESCEND = Additive.descend
 POLYNOMIAL = he.approximate(np.tanh, (-3, 3.5), degree=8)  # has products, sums and a truncation
 
 
@@ -34,7 +33,7 @@ def exchanged(monkeypatch):
     `test_steps_taken_together_open_what_they_open_one_by_one`.
     """
     record = []
-    monkeypatch.setattr(Additive, "descend", Scheme.descend)
+    take_singly(monkeypatch)
     real = LocalChannel.exchange
 
     def exchange(self, partials, modulus):
@@ -613,11 +612,12 @@ def test_a_fit_opens_masked_words_and_the_logged_losses(exchanged, parties, n_st
 @pytest.mark.parametrize("parties", [2, 3, 5])
 @pytest.mark.parametrize("log_every", [0, 4])
 def test_steps_taken_together_open_what_they_open_one_by_one(
-    exchanged, parties, log_every, monkeypatch
+    parties, log_every, monkeypatch, request
 ):
     """Their words are worked out from all that the operation gets, and compared in order."""
     transcripts, costs = [], []
-    backend = get_backend("cpu")
+    backend, together_too = get_backend("cpu"), Additive.descend
+    exchanged = request.getfixturevalue("exchanged")
     for together in (False, True):
         if together:
             descend = backend.descend
@@ -629,7 +629,7 @@ def test_steps_taken_together_open_what_they_open_one_by_one(
                 assert (real(*arguments) == w).all()
                 return w
 
-            monkeypatch.setattr(Additive, "descend", DESCEND)
+            monkeypatch.setattr(Additive, "descend", together_too)
             monkeypatch.setattr(backend, "descend", opening)
         with he.Session(parties=parties, device="cpu", seed=1) as s:
             exchanged.clear()

@@ -10,7 +10,7 @@ from he_gpu.backend.definition.descent import CrossProducts, Products, descent_f
 from he_gpu.backend.definition.sharing import CountedNonce, Stream
 from he_gpu.backend.definition.steps import words_per_row
 from he_gpu.backend.definition.words import Array, word_dtype
-from he_gpu.backend.graph import Graph, recording
+from he_gpu.backend.graph import Graph, found, recording
 from he_gpu.backend.kept import Kept
 from he_gpu.backend.registry import Backend, get_backend, to_host, unavailable_reason
 
@@ -26,6 +26,7 @@ __all__ = [
     "Stream",
     "convolve_reals",
     "descent_fits",
+    "found",
     "get_backend",
     "recording",
     "to_host",

@@ -168,7 +168,7 @@ class CudaGraph(Graph):
             self._stream = xp.cuda.Stream(non_blocking=True)
         self._pool = xp.cuda.MemoryPool()
         self._own: set[int] = set()
-        self._found: list[Any] = []
+        """Addresses of the memory that the function asked for."""
         self._graph: Any = None
 
     def replay(self) -> None:
@@ -180,46 +180,53 @@ class CudaGraph(Graph):
         """Take note of a kernel that is started, and of the arrays that it works on."""
         super().launched(start)
         for value in start[4]:
-            if isinstance(value, self._xp.ndarray) and value.data.mem.ptr not in self._own:
-                self._found.append(value)
+            if isinstance(value, self._xp.ndarray) and not self._is_made(value):
+                self._keep(value)
 
     def constant(self, words: Any, move: Callable[[Any], Any]) -> Any:
         """Return words moved to the device, which stay there."""
         moved = super().constant(words, move)
-        self._found.append(moved)
+        self._keep(moved)
         return moved
+
+    def _is_made(self, array: Any) -> bool:
+        return array.data.mem.ptr in self._own
+
+    def _address(self, array: Any) -> int:
+        return int(array.data.ptr)
 
     def _rehearsed(self, function: Callable[[], T]) -> T:
         # What the recording will ask for is left behind in the graph's memory.
-        with self._aside():
-            return function()
+        with self._device:
+            current = self._xp.cuda.get_current_stream()
+            self._stream.wait_event(current.record())
+            try:
+                with self._aside():
+                    return function()
+            finally:
+                current.wait_event(self._stream.record())
 
     def _recorded(self, function: Callable[[], T]) -> T:
-        self._own.clear()
-        self._found.clear()
-        with self._aside():
-            self._stream.begin_capture()
+        cuda = self._xp.cuda
+        with self._device, self._aside():
             try:
+                self._stream.begin_capture()
                 result = function()
-            except BaseException:
-                with contextlib.suppress(Exception):  # the capture may have been ended by the error
-                    self._stream.end_capture()
-                raise
-            try:
                 self._graph = self._stream.end_capture()
-            except self._xp.cuda.runtime.CUDARuntimeError as error:
-                raise CaptureError(f"graph: CUDA cannot record this work: {error}") from error
+            except BaseException as error:
+                with contextlib.suppress(Exception):  # the error may have ended the capture
+                    self._stream.end_capture()
+                if isinstance(error, cuda.runtime.CUDARuntimeError | cuda.driver.CUDADriverError):
+                    raise CaptureError(f"graph: CUDA cannot record this work: {error}") from error
+                raise
         return result
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
-        """Work on the graph's stream, in its memory, between what the current stream is given."""
-        with self._device:
-            current = self._xp.cuda.get_current_stream()
-            self._stream.wait_event(current.record())
-            with self._stream, self._xp.cuda.using_allocator(self._allocate):
-                yield
-            current.wait_event(self._stream.record())
+        """Work on the graph's stream, in its memory."""
+        self._own.clear()
+        with self._stream, self._xp.cuda.using_allocator(self._allocate):
+            yield
 
     def _allocate(self, n_bytes: int) -> Any:
         memory = self._pool.malloc(n_bytes)

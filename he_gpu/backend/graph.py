@@ -2,7 +2,7 @@
 
 Layer: backend, below `launch` and both kernel devices: a CUDA graph on one, a list of launches on
 the other. A recording holds addresses and numbers as they were, so a function must do the same each
-time, on arrays that stay where they are. It is watched twice, and refused where the two differ.
+time, on arrays that stay where they are. It is watched twice, and refused where both times differ.
 """
 
 from __future__ import annotations
@@ -31,21 +31,34 @@ def recording() -> Graph | None:
     return _recording.get()
 
 
+def found(array: Array) -> Array:
+    """Return an array that work begins from, as the graph that watches it has it; `Graph.found`."""
+    graph = _recording.get()
+    return array if graph is None else graph.found(array)
+
+
 class Graph(ABC):
     """A function's work on a device: rehearsed, recorded, then replayed as often as wanted.
 
-    The work is kernels and whatever the array module does with arrays of the device. Nothing may
-    be read from the device, and what is moved to it counts as constant.
+    The work is kernels and whatever the array module does with arrays of the device, by one thread.
+    Nothing may be read from the device, and what is moved to it counts as constant.
+
+    Attributes:
+        is_rehearsal: whether the function is, or was last, run for the first time.
     """
 
     def __init__(self) -> None:
         self._launches: list[tuple[Any, ...]] = []
         self._constants: list[tuple[Array, Any]] = []
-        self._is_rehearsal = True
-        self._n_launches = self._n_constants = 0
+        self._places: list[int] = []
+        """Addresses of the arrays that were found."""
+        self._kept: dict[int, Any] = {}
+        """Arrays that replays read, by their id: nobody else may keep them alive."""
+        self.is_rehearsal = True
+        self._n_launches = self._n_constants = self._n_found = 0
 
     def rehearse(self, function: Callable[[], T]) -> T:
-        """Run a function and remember what it launches and moves to the device."""
+        """Run a function and remember what it launches, finds and moves to the device."""
         with self._watched(is_rehearsal=True):
             return self._rehearsed(function)
 
@@ -62,18 +75,36 @@ class Graph(ABC):
         for what, seen, expected in (
             ("launches", self._n_launches, len(self._launches)),
             ("constants", self._n_constants, len(self._constants)),
+            ("arrays to begin from", self._n_found, len(self._places)),
         ):
             if seen != expected:
                 raise CaptureError(f"graph: the function had {expected} {what} before, now {seen}")
         self._launches.clear()
+        self._places.clear()
         return result
 
     @abstractmethod
     def replay(self) -> None:
         """Do the recorded work again, in order with all else that the device is given."""
 
-    def input(self, array: Array) -> Array:
-        """Return an array that stays where it is and is written between replays, to compute on."""
+    def found(self, array: Array) -> Array:
+        """Return an array that the function computes on.
+
+        One that it did not make itself is kept alive, and must lie in the same place each time.
+        """
+        if not array.size or self._is_made(array):
+            return array
+        self._keep(array)
+        place = self._address(array)
+        if self.is_rehearsal:
+            self._places.append(place)
+            return array
+        at, self._n_found = self._n_found, self._n_found + 1
+        if at >= len(self._places) or self._places[at] != place:
+            raise CaptureError(
+                f"graph: array {at} that the function begins from, of shape {tuple(array.shape)}, "
+                "is another one than before; what changes from call to call must be an operand"
+            )
         return array
 
     def launched(self, start: Start) -> None:
@@ -82,7 +113,7 @@ class Graph(ABC):
         pairs = zip(kernel.parameters, arguments, strict=True)
         numbers = tuple("*" if p.is_pointer and value is not None else value for p, value in pairs)
         launch = kernel.name, grid, block, shared_bytes, numbers
-        if self._is_rehearsal:
+        if self.is_rehearsal:
             self._launches.append(launch)
             return
         at, self._n_launches = self._n_launches, self._n_launches + 1
@@ -96,7 +127,7 @@ class Graph(ABC):
 
     def constant(self, words: Array, move: Callable[[Array], Any]) -> Any:
         """Return words moved to the device, once for the rehearsal and the recording."""
-        if self._is_rehearsal:
+        if self.is_rehearsal:
             words = np.array(words)
             self._constants.append((words, move(words)))
             return self._constants[-1][1]
@@ -111,15 +142,27 @@ class Graph(ABC):
             f"{tuple(words.shape)}, differ from those before; they must be the same each time"
         )
 
+    def _keep(self, array: Array) -> None:
+        self._kept[id(array)] = array
+
     @contextmanager
     def _watched(self, is_rehearsal: bool) -> Iterator[None]:
-        self._is_rehearsal = is_rehearsal
-        self._n_launches = self._n_constants = 0
+        self.is_rehearsal = is_rehearsal
+        self._n_launches = self._n_constants = self._n_found = 0
+        self._kept.clear()
         token = _recording.set(self)
         try:
             yield
         finally:
             _recording.reset(token)
+
+    @abstractmethod
+    def _is_made(self, array: Array) -> bool:
+        """Tell whether the function that is watched made the memory of an array itself."""
+
+    @abstractmethod
+    def _address(self, array: Array) -> int:
+        """Return where an array lies on the device."""
 
     @abstractmethod
     def _rehearsed(self, function: Callable[[], T]) -> T:

@@ -11,30 +11,37 @@ from typing import Any
 from weakref import ref
 
 from he_gpu.backend.definition.words import Array
+from he_gpu.backend.graph import found, recording
 
 
 class Kept:
     """Words that never change, and forms of them that products ask for again and again.
 
     It stands in place of an operand of `matmul` and `matmul_pair`. The forms are made by the first
-    product that needs them, and live as long as this object.
+    product that needs them, and live as long as this object; those that a step makes that a graph
+    watches are its own, and stay with operands that are so too.
 
     Args:
         words: (..., rows, columns) of one ring; nobody may write them from now on.
 
     Attributes:
-        words: as given.
         shape: of the words.
     """
 
-    __slots__ = ("__weakref__", "_forms", "_origin", "_whole", "shape", "words")
+    __slots__ = ("__weakref__", "_forms", "_graph", "_origin", "_whole", "_words", "shape")
 
     def __init__(self, words: Array):
-        self.words = words
+        self._words = words
         self.shape: tuple[int, ...] = words.shape
+        self._graph = recording()
         self._forms: dict[Hashable, Any] = {}
         self._origin: ref[Kept] | None = None
         self._whole: tuple[Kept, slice] | None = None
+
+    @property
+    def words(self) -> Array:
+        """As given, to compute on."""
+        return found(self._words)
 
     @property
     def n_words(self) -> int:
@@ -63,9 +70,12 @@ class Kept:
             form = whole.form(name, make)
             index = (*(slice(None),) * axis, rows)
             return form if form.shape[axis] == 1 else form[index]
-        if name not in self._forms:
-            self._forms[name] = make(self.words)
-        return self._forms[name]
+        if name in self._forms:
+            return self._forms[name]
+        form = make(self.words)
+        if recording() in (None, self._graph):
+            self._forms[name] = form
+        return form
 
     def transposed(self) -> Kept:
         """Return the operand with its last two axes swapped, with the same forms each time.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from he_gpu.backend import loader
+from he_gpu.backend.definition.words import Array
 from he_gpu.backend.graph import Graph, recording
 from he_gpu.backend.loader import Defines, Kernel, Parameter, Source
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, KernelSourceError
@@ -122,6 +123,11 @@ class KernelDevice(ABC):
         if graph is not None:
             graph.launched((signature, function, blocks, threads, args, shared_bytes))
         self._start(signature, function, blocks, threads, args, shared_bytes)
+
+    def asarray(self, words: Array) -> Array:
+        """Return a copy of NumPy's words on this device; within a recorded step, a constant."""
+        graph = recording()
+        return self.xp.asarray(words) if graph is None else graph.constant(words, self.xp.asarray)
 
     @abstractmethod
     def graph(self) -> Graph:

@@ -6,7 +6,7 @@ works, else the CPU). Backends are made once per name and hold no state of a ses
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -53,6 +53,9 @@ from he_gpu.errors import (
     DeviceUnavailableError,
     UnknownDeviceError,
 )
+
+MOST_JOINED = 8
+"""Arrays that CuPy joins by a copy of each."""
 
 
 class Backend:
@@ -140,10 +143,25 @@ class Backend:
 
     def asarray(self, words: Array) -> Array:
         """Move a NumPy array to the device."""
-        graph = recording()
-        if graph is not None and (type(words) is np.ndarray or isinstance(words, np.generic)):
-            return graph.constant(words, self.xp.asarray)
-        return self.xp.asarray(words)
+        if self._device is None or not (type(words) is np.ndarray or isinstance(words, np.generic)):
+            return self.xp.asarray(words)
+        return self._device.asarray(words)
+
+    def concatenate(self, parts: Sequence[Array], axis: int = 0) -> Array:
+        """Return arrays of the device joined along an axis.
+
+        Many of them are joined by and by within a recorded step: CuPy would look for their
+        addresses in the host's memory, where others lie at the next time.
+        """
+        if len(parts) > MOST_JOINED and recording() is not None:
+            groups = range(0, len(parts), MOST_JOINED)
+            joined = [self.concatenate(parts[at : at + MOST_JOINED], axis) for at in groups]
+            return self.concatenate(joined, axis)
+        return self.xp.concatenate(parts, axis=axis)
+
+    def stack(self, parts: Sequence[Array], axis: int = 0) -> Array:
+        """Return arrays of the device along a new axis, as `concatenate` joins them."""
+        return self.concatenate([self.xp.expand_dims(part, axis) for part in parts], axis)
 
     def graph(self) -> Graph | None:
         """Return an empty recording of work on the device, or None where there is no such thing."""

@@ -129,10 +129,8 @@ class Descent(NamedTuple):
         with tqdm(
             total=self.n_steps, desc="training", unit="step", disable=None, leave=False
         ) as bar:
-            done = 0
-            for step in session.steps(self.n_steps):
-                if step < done:  # taken together with an earlier one
-                    continue
+            steps = session.steps(self.n_steps)
+            for step in steps:
                 unlogged = -step % log_every if log_every else self.n_steps
                 n = 0
                 if unlogged:
@@ -145,8 +143,9 @@ class Descent(NamedTuple):
                     losses.reveal(step, e)
                     bar.set_postfix(loss=f"{losses.values[-1]:.3e}")
                     w, n = corrected(w, e), 1
-                done = step + n
                 bar.update(n)
+                if n > 1:
+                    steps.send(n - 1)
         return w
 
 

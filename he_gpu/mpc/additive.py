@@ -244,24 +244,19 @@ class Additive(Scheme):
         Cost: for each step that of both products, 4 rounds.
         Error, Leaks: as `product`; the shares are bit for bit those of the single operations.
         """
-        channel = self._channel
-        if (
-            not isinstance(channel, LocalChannel)
-            or len(channel.parties) < self.n_parties
-            or self.modulus != 2**64
-            or not descent_fits(self.n_parties, len(y[0]), *w.shape[1:])
-        ):
-            return w, 0
+        fits = descent_fits(self.n_parties, y.shape[1], *w.shape[1:])
         halves = [
             (matrix, drop, tuple(x.shape[1:]))
             for (matrix, drop), x in ((forward, w), (backward, y))
             if isinstance(matrix, Masked)
         ]
-        if len(halves) < 2:
+        if self.modulus != 2**64 or not fits or len(halves) < 2:
             return w, 0
+        channel = self._channel
+        together = isinstance(channel, LocalChannel) and len(channel.parties) == self.n_parties
         products = [(matrix.handle, shape, drop) for matrix, drop, shape in halves]
-        n, correlations = self._dealer.products_ahead(products, n_steps)
-        if not n:
+        n, correlations = self._dealer.products_ahead(products, n_steps if together else 0)
+        if not n or not isinstance(channel, LocalChannel):
             return w, 0
         predict, correct = (
             Products(matrix.opened.words, matrix.mask.words, *each[1:], drop)

@@ -146,7 +146,7 @@ class Comparison:
             thresholds = np.concatenate([bound.reshape(1, 1) for bound in bounds])
         else:
             full = [self._backend.xp.broadcast_to(self._here(bound), shape) for bound in bounds]
-            thresholds = self._backend.xp.stack([bound.reshape(-1) for bound in full])
+            thresholds = self._backend.stack([bound.reshape(-1) for bound in full])
         return self._excesses(x, thresholds, 1)
 
     def largest(self, x: Array, smallest: bool = False) -> Array:
@@ -295,7 +295,7 @@ class Comparison:
         backend, count, width = self._backend, len(thresholds), mask.planes.shape[-1]
         sums = backend.sub(opened[None], thresholds, self._modulus)
         each = [backend.bit_planes(c) for c in sums]
-        planes = each[0][None] if count == 1 else backend.xp.stack(each)
+        planes = each[0][None] if count == 1 else backend.stack(each)
         k = planes.shape[1]
         public, places = planes.reshape(-1, 2, width), tuple(range(k // 2)) * count
         nodes = backend.carry_leaves(public, places, mask.planes, mask.pairs, self._lead)

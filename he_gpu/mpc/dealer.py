@@ -154,7 +154,7 @@ class Dealer:
             products: of each the mask that its left operand keeps, the shape of its right one and
                 the bits to drop, which are some; a step asks `product` for them in this order, and
                 for nothing else.
-            n_steps: the most steps.
+            n_steps: the most steps; 0 only makes the correlations that `product` will return.
 
         Returns:
             How many steps, perhaps 0; and of each product the correlations, steps first.

@@ -107,7 +107,7 @@ class Pairwise:
         Args:
             truncations: of each the shape of its words and the bits to drop; a step asks
                 `truncation_masks` for them in this order, and for no other masks.
-            n_steps: the most steps.
+            n_steps: the most steps; 0 only makes the masks that `truncation_masks` will return.
 
         Returns:
             How many steps, perhaps 0; and of each truncation the masks, steps first.

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from he_gpu.backend import recording
+
 BULK_BYTES = 2**22
 """Words made ahead in one go fill about this much memory."""
 Wanted = tuple[Hashable, Callable[[int], tuple[Any, ...]], Callable[[], int]]
@@ -47,16 +49,15 @@ class _Items:
 class Pool:
     """Items by kind; a kind that runs out is made anew, for one step or for many.
 
-    The first item of a kind is made alone: it may be the only one. A kind that names a mask, which
-    may live for one step, is made for many only where the step before asked for it too; what is
-    left of it goes, and its name with it, after a step that does not ask for it.
+    The first item of a kind is made alone, as it may be the only one, but where `take_ahead` asks
+    for more. A kind that names a mask, which may live for one step, is made for many only where the
+    step before asked for it too; what is left of it goes, and its name with it, after a step that
+    does not ask for it.
     """
 
     def __init__(self) -> None:
         self._repeats = 1
         self._singly = False
-        self._ahead = 0
-        """Coming steps whose items are taken already."""
         self._items: dict[Hashable, _Items] = {}
         self._asked: set[Hashable] = set()
         self._named: set[Hashable] = set()
@@ -75,21 +76,20 @@ class Pool:
         """
         self._singly = singly
         self._repeats = max(1, n_repeats)
-        if self._ahead and n_repeats:  # the steps taken together count as one
-            self._ahead -= 1
-            return
         for kind in self._named_before - self._named:
             self._items.pop(kind, None)
         self._named_before, self._named = self._named, set()
         if n_repeats == 0:
-            self._ahead = 0
             self._items.clear()
             self._asked.clear()
             self._named_before.clear()
 
     def ready(self, kind: Hashable) -> Any:
-        """Return the fields of the next item of a kind, or None where none is left."""
-        items = self._items.get(kind)
+        """Return the fields of the next item of a kind, or None where none is left.
+
+        A recorded step gets none: it would take this one again and again.
+        """
+        items = None if recording() else self._items.get(kind)
         return items.next() if items is not None and items.left else None
 
     def take(
@@ -113,7 +113,7 @@ class Pool:
             (self._named if named else self._asked).add(kind)
         if fields is not None:
             return fields
-        if self._repeats == 1 or self._singly or not again:
+        if self._repeats == 1 or self._singly or not again or recording():
             return [field[0] for field in make(1)]
         return self._filled(kind, make, n_bytes).next()
 
@@ -122,32 +122,32 @@ class Pool:
     ) -> tuple[int, list[Any]]:
         """Take what this step and some after it ask for, as far as it is made in one go.
 
+        The steps after it are to be left out: `expect` begins the one after these.
+
         Args:
-            wanted: all that a step asks for, in its order, as `take` takes it.
-            n_steps: the most steps.
+            wanted: all that a step asks for, in its order, as `take` takes it. What is not there
+                is made for many steps, be it asked for again or not.
+            n_steps: the most steps; 0 takes nothing.
             named: whether each kind names a mask.
 
         Returns:
-            How many steps, 0 where some kind is new, asked for twice in a step or made one by one;
-            and the fields of each kind, their items along the first axis.
+            How many steps, 0 where a kind is asked for twice in a step or made one by one; and the
+            fields of each kind, their items along the first axis.
         """
         kinds = {kind for kind, _, _ in wanted}
-        if len(kinds) < len(wanted):
+        if len(kinds) < len(wanted) or recording():
             return 0, []
         found = []
         for kind, make, n_bytes in wanted:
             items = self._items.get(kind)
             if items is None or not items.left:
-                again = kind in (self._named_before if named else self._asked)
-                if not again or self._bulk(n_bytes) == 1:
+                if self._bulk(n_bytes) == 1:
                     return 0, []
                 items = self._filled(kind, make, n_bytes)
             found.append(items)
+        (self._named if named else self._asked).update(kinds)
         n = min(n_steps, self._repeats, *(items.left for items in found))
-        if named:
-            self._named |= kinds
-        self._ahead = n - 1
-        return n, [items.many(n) for items in found]
+        return n, [items.many(n) for items in found] if n else []
 
     def _filled(
         self, kind: Hashable, make: Callable[[int], tuple[Any, ...]], n_bytes: Callable[[], int]

@@ -156,7 +156,7 @@ class Replicated(Scheme):
         Leaks: nothing; words that are sent are uniform.
         Source: Araki et al., CCS 2016.
         """
-        shape = product_shape(operation, _stack(x).shape[1:], _stack(y).shape[1:])
+        shape = product_shape(operation, _words(x).shape[1:], _words(y).shape[1:])
         if drop:
             balance = operation == "mul" and self._n_hosted == 3
             masks = self._pairwise.truncation_masks(shape, drop, balance)
@@ -214,12 +214,12 @@ class Replicated(Scheme):
         Cost: for each step that of both products, 4 rounds.
         Error, Leaks: as `product`; the words are bit for bit those of the single operations.
         """
-        fits = descent_fits(3, y.shape[1], *w.shape[1:])
-        if self._n_hosted < 3 or self.modulus != 2**64 or not fits:
+        if self.modulus != 2**64 or not descent_fits(3, y.shape[1], *w.shape[1:]):
             return w, 0
-        (F, predicted), (G, corrected) = ((_stack(x), drop) for x, drop in (forward, backward))
+        (F, predicted), (G, corrected) = ((_words(x), drop) for x, drop in (forward, backward))
         truncations = (tuple(y.shape[1:]), predicted), (tuple(w.shape[1:]), corrected)
-        n, masks = self._pairwise.truncations_ahead(truncations, n_steps)
+        together = n_steps if self._n_hosted == 3 else 0
+        n, masks = self._pairwise.truncations_ahead(truncations, together)
         if not n:
             return w, 0
         predict = CrossProducts(F, *masks[0], predicted)
@@ -292,7 +292,7 @@ class Replicated(Scheme):
             parts = [self.weighted_sum(each, row) for row in weights]
             words = [self.backend.asarray(word) for word in public_words(constants, self.modulus)]
             both = zip(parts, words, strict=True)
-            return self.backend.xp.stack([self.add_public(*pair) for pair in both], axis=1)
+            return self.backend.stack([self.add_public(*pair) for pair in both], 1)
         shape = (len(values), *x.shape[1:])
         return self._by_pair(lambda words: self._pair.steps(words, thresholds, values), x, shape)
 
@@ -340,7 +340,7 @@ class Replicated(Scheme):
         `mask` gave, what a device makes of the smaller one is kept.
         """
         if operation == "mul":
-            x, y = _stack(x), _stack(y)
+            x, y = _words(x), _words(y)
             if self._n_hosted == 3:  # the last row repeats the first
                 x, y = x[:3], y[:3]
             return self.backend.cross_multiply(x, y, add, out=add, balance=balance)
@@ -437,6 +437,6 @@ class Replicated(Scheme):
         return self.backend.xp.stack(kept)
 
 
-def _stack(x: Array | Masked | Reused) -> Array:
+def _words(x: Array | Masked | Reused) -> Array:
     """Return the stack of an operand."""
     return x.stack.words if isinstance(x, Reused) else x

@@ -154,7 +154,9 @@ class Scheme(ABC):
             y: stack of the targets, rows by (n, targets).
             forward: F, (n, width), and how many bits its product's truncation drops.
             backward: G, (width, n), likewise.
-            n_steps: the most steps, all of them announced by `expect`.
+            n_steps: the most steps, all of them announced by `expect`. 0 takes none, and makes what
+                is random in single steps as if some were taken: where all parties are in one
+                process and where they are not, they draw the same.
 
         Returns:
             The weights, and after how many steps; 0 asks for the first by single operations.

@@ -45,9 +45,10 @@ class Module:
 
     Attributes:
         training: whether layers behave as in training; see `train` and `eval`.
-        repeats: whether `forward` does the same each time with inputs of the same shape. One that
-            draws public numbers or counts its calls must say False: a session with graph=True does
-            not call it in every step, see `Session.captured`.
+        repeats: whether `forward` does the same each time with inputs of the same shape, while the
+            numbers and words among its attributes, its parameters and buffers stay as they are.
+            One that draws public numbers or changes anything else must say False: a session with
+            graph=True does not call it in every step, see `Session.captured`.
 
     Example:
         >>> import numpy as np

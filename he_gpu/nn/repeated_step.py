@@ -5,7 +5,7 @@ Layer: nn, above module and optimizer. See `Session.captured` for what recording
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from he_gpu.nn.module import Module
@@ -15,7 +15,8 @@ from he_gpu.nn.variable import Variable
 from he_gpu.session import Session
 from he_gpu.tensor import SecretTensor
 
-Step = Callable[[Variable, Value], Any]
+Loss = Callable[..., Any]
+Step = Callable[[Variable, Value, Loss], Any]
 Numbers = dict[int, dict[str, Any]]
 """Public numbers that an optimiser remembers, by parameter."""
 
@@ -29,26 +30,27 @@ class RepeatedStep:
     Args:
         model: what is trained.
         optimizer: of its parameters.
-        step: takes inputs and targets, changes both, and returns loss and prediction.
+        step: takes inputs, targets and a loss, changes both, and returns loss and prediction.
     """
 
     def __init__(self, model: Module, optimizer: Optimizer, step: Step):
         self._model, self._optimizer, self._step = model, optimizer, step
         self._kinds: dict[Hashable, _Kind] = {}
 
-    def __call__(self, x: Variable, target: Value) -> tuple[Variable | None, Variable]:
+    def __call__(self, x: Variable, target: Value, loss: Loss) -> tuple[Variable | None, Variable]:
         """Take the step.
 
         Returns:
             The loss, not yet computed, or None where the step may be recorded; and the prediction.
         """
         state, numbers = self._state()
-        operands = [x.value, target, *state]
-        if not self._repeats(operands):
-            loss, prediction = self._step(x, target)
-            return loss, prediction
-        key = self._key(operands, numbers)
-        kind = self._kinds.pop(key, None) or _Kind(self, operands[0].session, numbers)
+        operands, modules = [x.value, target, *state], self._modules(loss)
+        if not _repeats(operands, modules):
+            return self._step(x, target, loss)  # type: ignore[no-any-return]
+        read = [loss, *modules, *self._others(modules)]
+        key = self._key(operands, numbers, modules), tuple(map(id, read))
+        kind = self._kinds.pop(key, None) or _Kind(self, operands[0].session, numbers, read)
+        self._kinds = {k: v for k, v in self._kinds.items() if not v.session.closed}
         self._kinds[key] = kind  # the last one again
         if len(self._kinds) > MOST_KINDS:
             del self._kinds[next(iter(self._kinds))]
@@ -60,9 +62,9 @@ class RepeatedStep:
         self.assign(changed, kind.after)
         return None, Variable(prediction)
 
-    def changed(self, x: SecretTensor, target: SecretTensor) -> tuple[Any, Numbers]:
+    def changed(self, x: SecretTensor, target: SecretTensor, loss: Loss) -> tuple[Any, Numbers]:
         """Return what the step makes of the state, and the prediction; and the numbers."""
-        _, prediction = self._step(Variable(x), target)
+        _, prediction = self._step(Variable(x), target, loss)
         state, numbers = self._state()
         return (*state, prediction.value), numbers
 
@@ -91,23 +93,37 @@ class RepeatedStep:
         }
         return values, numbers
 
-    def _repeats(self, operands: list[Value]) -> bool:
-        """Tell whether all operands are secret, in a session that records, and no part varies."""
-        return (
-            all(is_secret(value) for value in operands)
-            and operands[0].session.graph
-            and all(module.repeats for module in self._model.modules())
-        )
+    def _modules(self, loss: Loss) -> list[Module]:
+        """Return all modules that a step runs."""
+        own = loss.modules() if isinstance(loss, Module) else ()
+        return [*self._model.modules(), *own]
 
-    def _key(self, operands: list[Any], numbers: Numbers) -> Hashable:
-        """Return what two steps must have in common to be one."""
+    def _others(self, modules: Sequence[Module]) -> list[Any]:
+        """Return what a step reads and does not change: buffers, and what is not learnt."""
+        learnt = set(map(id, self._optimizer.parameters))
+        found: list[Any] = []
+        for module in modules:
+            parameters = module.__dict__["_parameters"].values()
+            found += [each.value for each in parameters if id(each) not in learnt]
+            found += module.__dict__["_buffers"].values()
+        return found
+
+    def _key(self, operands: list[Any], numbers: Numbers, modules: Sequence[Module]) -> Hashable:
+        """Return what two steps must have in common to be one, but for what they only read."""
         options = [
             tuple(sorted((name, value) for name, value in group.items() if name != "params"))
             for group in self._optimizer.param_groups
         ]
         known = [(index, *entry.items()) for index, entry in numbers.items()]
         tensors = [(value.shape, value.frac_bits, value.is_masked) for value in operands]
-        return tuple(options), tuple(known), tuple(tensors)
+        learning = [
+            (id(each), each.requires_grad)
+            for module in modules
+            for each in module.__dict__["_parameters"].values()
+        ]
+        plain = [_plain(each) for each in (self._optimizer, *modules)]
+        session = id(operands[0].session)
+        return session, *(tuple(part) for part in (options, known, tensors, learning, plain))
 
 
 class _Kind:
@@ -117,18 +133,40 @@ class _Kind:
         step: the step.
         session: of its operands.
         before: the optimiser's numbers before it.
+        read: the loss, and what else a step reads; kept, so that no other has its identity.
 
     Attributes:
         captured: the step as a function of its operands.
         after: the numbers after it.
+        session: of its operands.
     """
 
-    def __init__(self, step: RepeatedStep, session: Session, before: Numbers):
-        self.after = before
+    def __init__(self, step: RepeatedStep, session: Session, before: Numbers, read: Sequence[Any]):
+        self.after, self.session, self._read = before, session, read
 
         def run(x: SecretTensor, target: SecretTensor, *state: SecretTensor) -> Any:
             step.assign(state, before)
-            changed, self.after = step.changed(x, target)
+            changed, self.after = step.changed(x, target, read[0])
             return changed
 
         self.captured = session.captured(run)
+
+
+def _repeats(operands: Sequence[Value], modules: Sequence[Module]) -> bool:
+    """Tell whether all operands are secret, in a session that records, and no part varies."""
+    return (
+        all(is_secret(value) for value in operands)
+        and operands[0].session.graph
+        and all(module.repeats for module in modules)
+    )
+
+
+def _plain(each: Any) -> Hashable:
+    """Return the numbers and words among an object's attributes."""
+    return tuple((name, value) for name, value in vars(each).items() if _is_plain(value))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)

@@ -226,7 +226,7 @@ class Trainer:
             for index in _chained(equal, range(n_equal, len(batches))):
                 x, target = data.take(batches[index])
                 with self._finite(session):
-                    loss, prediction = self._take(x, target)
+                    loss, prediction = self._take(x, target, self.loss)
                     if logged:
                         known = loss if len(batches) == 1 else None
                         whole.add(prediction.value, target, known)
@@ -242,12 +242,14 @@ class Trainer:
             bounds = whole.of_zero(), whole.limit(session)
             self._losses.add(epoch, loss_of_all, session, rate, n, *bounds)
 
-    def _step(self, x: Variable, target: Value) -> tuple[Variable, Variable]:
+    def _step(
+        self, x: Variable, target: Value, function: LossFunction
+    ) -> tuple[Variable, Variable]:
         """Change the parameters once; return loss and prediction, the former not yet computed."""
         self.model.zero_grad()
         self.optimizer.zero_grad()
         prediction = self.model(x)
-        loss = checked_loss(self.loss(prediction, target))
+        loss = checked_loss(function(prediction, target))
         loss.backward()
         self.optimizer.step()
         return loss, prediction

@@ -19,11 +19,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from he_gpu.backend import Array, Backend, CountedNonce, Stream
+from he_gpu.backend import Array, Backend, CountedNonce, Graph, Stream, recording
 from he_gpu.backend.definition.prg import WORDS_PER_BLOCK, n_keystream_words
 from he_gpu.errors import (
     ArgumentTypeError,
     ArgumentValueError,
+    CaptureError,
     ForkedProcessError,
     InsecureSeedWarning,
     SecretAccessError,
@@ -81,7 +82,7 @@ class Prg(_Unique):
         self._key = key
         self._backend = backend
         self._calls = 0
-        self._counted: tuple[int, Array] | None = None
+        self._counted: tuple[Graph, int, Array] | None = None
         self._lock = threading.Lock()
 
     def uniform(self, shape: tuple[int, ...], modulus: int, out: Array | None = None) -> Array:
@@ -124,35 +125,49 @@ class Prg(_Unique):
                 f"Prg: one call yields at most {MAX_BLOCKS} blocks of 64 bytes, "
                 f"shape {shape} takes {blocks}"
             )
+        graph = recording()
         with self._lock:  # two threads must never take one nonce
-            number = self._calls
+            number, counted = self._calls, self._counted
             self._calls += 1
-        if self._counted is None:
-            return Stream(self._key, number.to_bytes(12, "little"))
-        first, calls = self._counted
-        nonce = CountedNonce((number - first).to_bytes(12, "little"))
-        nonce.calls = calls
-        return Stream(self._key, nonce)
+        if graph is not None and counted is not None and counted[0] is graph:
+            _, first, calls = counted
+            nonce = CountedNonce((number - first).to_bytes(12, "little"))
+            nonce.calls = calls
+            return Stream(self._key, nonce)
+        if graph is not None and not graph.is_rehearsal:
+            raise CaptureError(
+                "Prg: a captured step draws randomness that it did not draw before, or that is not "
+                "of its session; no graph can count it"
+            )
+        return Stream(self._key, number.to_bytes(12, "little"))
 
     @property
     def calls(self) -> int:
         """How many calls were made, which is the number of the next one."""
         return self._calls
 
-    def skip(self, n: int) -> None:
-        """Leave n calls to somebody who makes them without asking: a graph that is replayed."""
+    def skip(self, n: int) -> int:
+        """Leave n calls to somebody who makes them without asking, and return the first's number.
+
+        This is a graph that is replayed.
+        """
         self.check_process()
         with self._lock:
+            first = self._calls
             self._calls += n
+        return first
 
     @contextmanager
-    def counted_by(self, calls: Array) -> Iterator[None]:
+    def counted_by(self, graph: Graph, calls: Array, first: int) -> Iterator[None]:
         """Number this block's calls from what the device finds in ``calls`` when it makes them.
 
         Args:
-            calls: (1,) uint64 on the device; now, the number of calls so far.
+            graph: that watches the block; calls by anybody else have numbers as ever.
+            calls: (1,) uint64 on the device.
+            first: what it holds while the block is rehearsed, or first replayed; calls that were
+                made before have smaller numbers.
         """
-        self._counted = self._calls, calls
+        self._counted = graph, first, calls
         try:
             yield
         finally:

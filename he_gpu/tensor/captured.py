@@ -7,6 +7,7 @@ and every keystream call takes its number from the device, which counts on.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from he_gpu.backend import Array, Graph, Kept, recording
-from he_gpu.errors import ArgumentTypeError, ArgumentValueError, CaptureError
+from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from he_gpu.mpc import Masked, Reused
 from he_gpu.mpc.dealer import DealerMask
 from he_gpu.tensor.secret import SecretTensor
@@ -29,7 +30,7 @@ class Captured:
     """A step of a session, as `Session.captured` returns it.
 
     Of operands of a kind the first call is made as it is, the second is rehearsed and the third
-    recorded. A kind is shapes, fraction bits, and which are masked.
+    recorded. A kind is shapes, fraction bits, masks, and which operands are one and the same.
 
     Args:
         session: whose tensors the step takes and returns.
@@ -39,6 +40,7 @@ class Captured:
     def __init__(self, session: Session, function: Step):
         self._session, self._function = session, function
         self._kinds: dict[Hashable, _Repeated | None] = {}
+        self._lock = threading.RLock()  # one thread at a time writes where the step reads
 
     def __call__(self, *tensors: SecretTensor) -> Any:
         """Take the step."""
@@ -51,21 +53,29 @@ class Captured:
                 )
             if tensor.session is not session:
                 raise ArgumentValueError(f"captured: operand {index} belongs to another session")
-        graph = session.backend.graph() if session.graph and session.scheme.can_repeat else None
-        if graph is None or recording() is not None:  # within a recorded step it is part of that
+        # Within a recorded step it is part of that.
+        if not session.graph or not session.scheme.can_repeat or recording() is not None:
             return _unmasked(self._function(*tensors), session)
-        kind = tuple((t.shape, t.frac_bits, t.is_masked) for t in tensors)
-        if kind not in self._kinds:
-            self._kinds[kind] = None
-            return _unmasked(self._function(*tensors), session)
-        repeated = self._kinds[kind]
+        with self._lock:
+            return self._taken(tensors)
+
+    def _taken(self, tensors: Sequence[SecretTensor]) -> Any:
+        session, kind = self._session, _kind(tensors)
+        known = kind in self._kinds
+        repeated = self._kinds.get(kind)
+        if known and (repeated is None or repeated.is_outdated):
+            graph = session.backend.graph()
+            if graph is not None:
+                repeated = _Repeated(session, self._function, tensors, graph)
+                self._kinds[kind] = repeated
         if repeated is None:
-            repeated = _Repeated(session, self._function, tensors, graph)
-            self._kinds[kind] = repeated
+            results = _unmasked(self._function(*tensors), session)
+            self._kinds[kind] = None
+            return results
         try:
             return repeated(tensors)
         except BaseException:
-            del self._kinds[kind]  # what was recorded, or half of it, is not to be trusted
+            self._kinds.pop(kind, None)  # what was recorded, or half of it, is not to be trusted
             raise
 
 
@@ -84,6 +94,9 @@ class _Repeated:
     ):
         backend = session.backend
         self._session, self._function, self._graph = session, function, graph
+        at = {id(tensor): index for index, tensor in enumerate(tensors)}
+        self._at = [at[id(tensor)] for tensor in tensors]
+        """Which operands are one: for each the last of them."""
         self._kinds = [(tensor.frac_bits, type(tensor._masked)) for tensor in tensors]
         self._operands = [
             [backend.empty(words.shape, words.dtype) for words in _words(tensor)]
@@ -94,57 +107,62 @@ class _Repeated:
         self._calls, self._more = (
             backend.asarray(np.zeros(len(self._prgs), np.uint64)) for _ in range(2)
         )
+        self._first: list[int] = []
+        """The numbers of the generators' first calls in the step that is taken."""
         self._counted: list[int] | None = None
         """What `_calls` holds, or None where nobody knows."""
         self._in_step: list[int] = []
         """The calls of a step."""
         self._spent: list[int] = []
         """What a step costs."""
-        self._n_calls = 0
+        self._is_rehearsed = False
         self._results: Any = None
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether a generator has appeared since, which a recording would not count."""
+        return self._results is None and len(self._session.keys.prgs) != len(self._prgs)
 
     def __call__(self, tensors: Sequence[SecretTensor]) -> Any:
         """Take the step: rehearse it, or record it, or repeat it."""
         for tensor, operand in zip(tensors, self._operands, strict=True):
             for words, place in zip(_words(tensor), operand, strict=True):
                 place[...] = words
-        before = self._calls_now()
-        self._n_calls += 1
-        if self._counted != before:
-            self._count_from(before)
-        self._counted = None  # unless the step is taken, nobody knows how far it came
-        if self._n_calls == 1:
-            return self._graph.rehearse(self._run)
-        if self._n_calls == 2:
-            spent = self._session.scheme.spent()
-            self._results = self._graph.record(self._run)
-            self._in_step = _differences(before, self._calls_now())
-            self._more[...] = self._session.backend.asarray(np.array(self._in_step, np.uint64))
-            self._spent = _differences(spent, self._session.scheme.spent())
+        scheme = self._session.scheme
+        if self._results is not None:
+            self._first = [prg.skip(n) for prg, n in zip(self._prgs, self._in_step, strict=True)]
+            scheme.spend(self._spent)
         else:
-            for prg, more in zip(self._prgs, self._in_step, strict=True):
-                prg.skip(more)
-            self._session.scheme.spend(self._spent)
+            self._first = self._calls_now()
+        if self._counted != self._first:
+            self._count_from(self._first)
+        if not self._is_rehearsed:
+            self._is_rehearsed = True
+            return _mapped(self._graph.rehearse(self._run), self._copied)
+        if self._results is None:
+            spent = scheme.spent()
+            results = self._graph.record(self._run)
+            self._in_step = _differences(self._first, self._calls_now())
+            self._more[...] = self._session.backend.asarray(np.array(self._in_step, np.uint64))
+            self._spent = _differences(spent, scheme.spent())
+            self._results = results
+        self._counted = None  # unless the step is taken, nobody knows how far it came
         self._graph.replay()
-        self._counted = [b + more for b, more in zip(before, self._in_step, strict=True)]
+        self._counted = [first + n for first, n in zip(self._first, self._in_step, strict=True)]
         return _mapped(self._results, self._copied)
 
     def _run(self) -> Any:
         """Take the step on the operands' places, counting calls as the device does."""
-        if len(self._session.keys.prgs) != len(self._prgs):
-            raise CaptureError("captured: another operation began to draw randomness meanwhile")
-        operands = [
-            _tensor(self._session, [self._graph.input(words) for words in operand], *kind)
+        made = [
+            _tensor(self._session, operand, *kind)
             for operand, kind in zip(self._operands, self._kinds, strict=True)
         ]
-        calls = self._graph.input(self._calls)
         with ExitStack() as counted:
-            for index, prg in enumerate(self._prgs):
-                counted.enter_context(prg.counted_by(calls[index : index + 1]))
-            results = _unmasked(self._function(*operands), self._session)
-        if len(self._session.keys.prgs) != len(self._prgs):
-            raise CaptureError("captured: the step draws randomness that it did not draw before")
-        self._session.backend.add(calls, self._graph.input(self._more), 2**64, out=calls)
+            for index, (prg, first) in enumerate(zip(self._prgs, self._first, strict=True)):
+                calls = self._calls[index : index + 1]
+                counted.enter_context(prg.counted_by(self._graph, calls, first))
+            results = _unmasked(self._function(*(made[at] for at in self._at)), self._session)
+        self._session.backend.add(self._calls, self._more, 2**64, out=self._calls)
         return results
 
     def _calls_now(self) -> list[int]:
@@ -161,6 +179,15 @@ class _Repeated:
         stack = self._session.backend.empty(place.shape, place.dtype)
         stack[...] = place
         return SecretTensor(self._session, stack, result.frac_bits)
+
+
+def _kind(tensors: Sequence[SecretTensor]) -> Hashable:
+    """Return what operands must have in common to be served by one recording."""
+    first: dict[int, int] = {}
+    return tuple(
+        (t.shape, t.frac_bits, type(t._masked), first.setdefault(id(t), index))
+        for index, t in enumerate(tensors)
+    )
 
 
 def _differences(before: list[int], after: list[int]) -> list[int]:

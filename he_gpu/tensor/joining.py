@@ -37,8 +37,7 @@ def concatenate(tensors: Any, axis: int | None = 0) -> Any:
                 f"concatenate: tensors must agree in all axes but {at}, got shapes {first.shape} "
                 f"and {part.shape}"
             )
-    xp = first.session.backend.xp
-    return first._like(xp.concatenate([part._stack for part in parts], axis=at + 1))
+    return first._like(first.session.backend.concatenate([p._stack for p in parts], at + 1))
 
 
 def stack(tensors: Any, axis: int = 0) -> Any:
@@ -52,8 +51,7 @@ def stack(tensors: Any, axis: int = 0) -> Any:
             )
     check_integer(axis, "stack: axis")
     (at,) = check_axes(axis, first.ndim + 1, "stack")
-    xp = first.session.backend.xp
-    return first._like(xp.stack([part._stack for part in parts], axis=at + 1))
+    return first._like(first.session.backend.stack([part._stack for part in parts], at + 1))
 
 
 def _aligned_parts(function: str, tensors: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from he_gpu.backend import Array, to_host
+from he_gpu.backend import Array, Backend, found, recording, to_host
 from he_gpu.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -43,7 +43,7 @@ class Layout:
         ndim: number of its axes.
     """
 
-    __slots__ = ("_masked", "_stack", "frac_bits", "ndim", "session", "shape")
+    __slots__ = ("_masked", "_shares", "frac_bits", "ndim", "session", "shape")
 
     def __init__(
         self,
@@ -56,8 +56,13 @@ class Layout:
         self.frac_bits = frac_bits
         self.shape: tuple[int, ...] = stack.shape[1:]
         self.ndim = len(self.shape)
-        self._stack = stack
+        self._shares = stack
         self._masked = masked
+
+    @property
+    def _stack(self) -> Array:
+        """The share stack, to compute on."""
+        return found(self._shares)
 
     @property
     def size(self) -> int:
@@ -141,12 +146,17 @@ class Layout:
             raise SecretAccessError("indexing: a secret index is not supported; reveal() it first")
         basic, ndim = all(_is_basic(part) for part in parts), self.ndim
         backend, xp = self.session.backend, self.session.backend.xp
+        on_device = not basic and (not backend.is_host or recording() is not None)
+        moved: list[tuple[Any, ...]] = []
 
         def change(words: Array) -> Array:
             lead = words.ndim - ndim
             places, shape = parts, self.shape
-            if not basic and not backend.is_host:
+            if on_device:
                 places, shape = _device_places(parts, shape)
+                if not moved:
+                    moved.append(tuple(_moved(backend, place) for place in places))
+                (places,) = moved
                 words = words.reshape(*words.shape[:lead], *shape)
             if basic or len(places) == 1 or not lead:
                 behind_others = (*(slice(None),) * lead, *places)
@@ -154,7 +164,7 @@ class Layout:
                 # NumPy lays what an index array picks out across the axes before it.
                 return picked if basic else xp.ascontiguousarray(picked)
             # Share by share, because one index array of several may move the axes they replace.
-            return xp.stack([share[places] for share in words])
+            return backend.stack([share[places] for share in words])
 
         try:
             # Whoever indexes by arrays seldom does so twice; comparing them would cost more.
@@ -292,6 +302,11 @@ def _device_places(
         return (np.arange(count).reshape(shape)[parts],), (count,)
     _ = np.broadcast_to(np.False_, shape)[parts]
     return parts, shape
+
+
+def _moved(backend: Backend, place: Any) -> Any:
+    """Return a part of an index with an array of places on the device."""
+    return backend.asarray(place) if isinstance(place, np.ndarray) else place
 
 
 def _named(part: Any) -> Hashable:

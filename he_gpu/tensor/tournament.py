@@ -103,10 +103,10 @@ def sorted_along(session: Session, stack: Array) -> Array:
     Cost: one call of the scheme's `positive_part` for each layer of the network, one after another:
         t (t + 1) / 2 layers for t = ceil(log2 n), each of at most n / 2 comparisons.
     """
-    scheme, xp = session.scheme, session.backend.xp
+    scheme, backend = session.scheme, session.backend
     work = stack.copy()
     for upper, lower in layers(stack.shape[1]):
-        i, j = xp.asarray(upper), xp.asarray(lower)
+        i, j = backend.asarray(upper), backend.asarray(lower)
         x, y = work[:, i], work[:, j]
         part = scheme.positive_part(difference(session, x, y))
         work[:, i] = scheme.sub(x, part)
@@ -154,10 +154,10 @@ def windows(
     Returns:
         Stack (rows, kernel, ..., n_windows, ...).
     """
-    xp, n = session.backend.xp, stack.shape[axis]
+    backend, n = session.backend, stack.shape[axis]
     spare = max(0, padding - n)  # a window that reaches past n rows before reaches the last behind
     padding, kernel = padding - spare, kernel - 2 * spare
     stride = min(stride, n + 2 * padding)  # one window either way, and no word overflows
     starts = np.arange((n + 2 * padding - kernel) // stride + 1) * stride - padding
-    at = [xp.asarray(np.clip(starts + offset, 0, n - 1)) for offset in range(kernel)]
-    return xp.stack([xp.take(stack, index, axis=axis) for index in at], axis=1)
+    at = [backend.asarray(np.clip(starts + offset, 0, n - 1)) for offset in range(kernel)]
+    return backend.stack([backend.xp.take(stack, index, axis=axis) for index in at], 1)

@@ -16,6 +16,23 @@ from he_gpu.backend.emulator.device import Emulator
 
 GARBAGE = 0xA5
 """Every byte of an array that nobody has written yet."""
+MOST_JOINED = 8
+"""Arrays that CuPy joins by a copy of each; it moves the addresses of more to the device."""
+
+
+class RefusedError(RuntimeError):
+    """Stands for `CUDARuntimeError`."""
+
+
+watched = SimpleNamespace(capturing=False, allocator=None)
+"""Whether a stream is captured, where a move between host and device is refused or, by CUDA, taken
+for one of the same memory at each replay; and what is asked for memory, see `capturing`."""
+
+
+def _moves(what):
+    """What only a move between host and device can do, or a wait for the device."""
+    if watched.capturing:
+        raise RefusedError(f"{what} while a stream is captured")
 
 
 def _host(value, what="argument"):
@@ -34,6 +51,13 @@ def _operand(value):
     raise TypeError(f"Unsupported type {type(value)}")
 
 
+def memory_of(host):
+    """The array that a view is of, or the array itself."""
+    while isinstance(host.base, np.ndarray):
+        host = host.base
+    return host
+
+
 def _wrapped(result):
     if isinstance(result, tuple):
         return tuple(_wrapped(each) for each in result)
@@ -47,6 +71,8 @@ def _index(key):
     parts = key if isinstance(key, tuple) else (key,)
     arrays = [part for part in parts if isinstance(part, StrictArray | np.ndarray | list | bool)]
     masks = [part for part in arrays if np.asarray(_moved(part)).dtype == bool]
+    if masks or any(not isinstance(part, StrictArray) for part in arrays):
+        _moves("an index by a mask, or by an array of the host,")
     if masks and len(arrays) > 1:
         raise ValueError("CuPy only supports slices that consist of one boolean array")
     for part in parts:
@@ -93,6 +119,8 @@ class StrictArray:
     def __init__(self, host):
         _checked_dtype(host.dtype)
         self._host = host
+        if watched.allocator is not None:
+            watched.allocator(host)
 
     dtype = property(lambda self: self._host.dtype)
     ndim = property(lambda self: self._host.ndim)
@@ -119,6 +147,12 @@ class StrictArray:
     def __cuda_array_interface__(self):
         return {"data": (self._host.ctypes.data, False)}
 
+    @property
+    def data(self):
+        memory = memory_of(self._host)
+        own = SimpleNamespace(ptr=memory.ctypes.data if memory.size else 0)
+        return SimpleNamespace(ptr=self._host.ctypes.data if memory.size else 0, mem=own)
+
     # NumPy's ways in: closed, or by way of the functions that CuPy has too.
 
     def __array__(self, dtype=None, copy=None):
@@ -142,28 +176,35 @@ class StrictArray:
     # Ways to the host, which wait for the device.
 
     def get(self, stream=None, order="C", out=None, blocking=True):
+        _moves("get")
         assert stream is None
         assert out is None
         return self._host.copy(order)
 
     def item(self, *args):
+        _moves("item")
         return self._host.item(*args)
 
     def tolist(self):
+        _moves("tolist")
         return self._host.tolist()
 
     def tobytes(self, order="C"):
+        _moves("tobytes")
         return self._host.tobytes(order)
 
     def __bool__(self):
+        _moves("bool")
         if self.size != 1:
             raise ValueError("The truth value of an array is ambiguous")
         return bool(self._host.reshape(())[()])
 
     def __int__(self):
+        _moves("int")
         return int(self._host)
 
     def __float__(self):
+        _moves("float")
         return float(self._host)
 
     def __repr__(self):
@@ -344,6 +385,7 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
     if isinstance(a, StrictArray):
         same = copy is not True and (dtype is None or a.dtype == dtype) and order is None
         return a if same else a.astype(a.dtype if dtype is None else dtype)
+    _moves("asarray")
     host = np.asarray(a, dtype)
     _checked_dtype(host.dtype)
     return StrictArray(host.copy("C" if order is None else order))
@@ -351,6 +393,8 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
 
 def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocking=False):
     host = _moved(obj)
+    if host is obj:
+        _moves("array")
     return StrictArray(np.array(host, dtype, copy=copy, order=order, ndmin=ndmin))
 
 
@@ -404,14 +448,22 @@ def diagonal(a, offset=0, axis1=0, axis2=1):
     return StrictArray(_host(a)).diagonal(offset, axis1, axis2)
 
 
+def expand_dims(a, axis):
+    return StrictArray(np.expand_dims(_host(a), axis))
+
+
 def concatenate(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
     assert out is None
+    if len(tup) > MOST_JOINED:
+        _moves("concatenate of many arrays")
     hosts = [_host(each) for each in tup]
     return StrictArray(np.concatenate(hosts, axis, dtype=dtype, casting=casting))
 
 
 def stack(tup, axis=0, out=None, *, dtype=None, casting="same_kind"):
     assert out is None
+    if len(tup) > MOST_JOINED:
+        _moves("stack of many arrays")
     return StrictArray(np.stack([_host(each) for each in tup], axis, dtype=dtype, casting=casting))
 
 
@@ -454,8 +506,8 @@ UFUNCS = (
 )
 FUNCTIONS = (
     *(array, asarray, ascontiguousarray, empty, zeros, ones, full, arange, empty_like, zeros_like),
-    *(broadcast_to, moveaxis, swapaxes, diagonal, concatenate, stack, sum, cumsum, take, where),
-    *(searchsorted, may_share_memory, array_equal),
+    *(broadcast_to, moveaxis, swapaxes, diagonal, expand_dims, concatenate, stack, sum, cumsum),
+    *(take, where, searchsorted, may_share_memory, array_equal),
 )
 module = SimpleNamespace(
     ndarray=StrictArray,

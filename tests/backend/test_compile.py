@@ -131,20 +131,24 @@ def test_products_of_residues_run_on_integer_tensor_cores():
 
 def test_products_of_warpgroups_run_in_the_background_on_sm_90a():
     source = loader.load("matmul_warpgroup")
-    used = nvrtc.resources(compiled("matmul_warpgroup", "sm_90a")[1])
+    log = compiled("matmul_warpgroup", "sm_90a")[1]
+    # ptxas says so where it makes products wait for one another.
+    assert "serialized" not in log
+    used = nvrtc.resources(log)
     assert set(used) == set(source.kernels)
     for name, resources in used.items():
-        assert resources.spill_store_bytes == resources.spill_load_bytes == 0, name
-        # 288 threads of 224 registers fill a multiprocessor; 128 of them are sums.
-        assert resources.registers <= (224 if name == "multiply_tiles_s8" else 128), name
-        assert resources.stack_bytes == 0, name
+        # 64 bytes are saved once around the loop, if at all.
+        assert resources.spill_store_bytes <= 16, (name, resources)
+        assert resources.spill_load_bytes <= 16, (name, resources)
+        # Three warps of 168 registers fill a quarter of a multiprocessor; 128 of them are sums.
+        assert resources.registers <= (168 if name.startswith("multiply") else 128), name
     ptx = nvrtc.compile_ptx(source, "compute_90a", ["-DHE_GPU_WARPGROUP"])
     bodies = {part[: part.index("(")]: part for part in ptx.split(".visible .entry ")[1:]}
     assert set(bodies) == set(source.kernels)
     for name, body in bodies.items():
-        # A step of 128 in four products of 32.
+        # A step of 128 in four products of 32; each diagonal of digits has a loop of its own.
         found = body.count("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8")
-        assert found == (4 if name == "multiply_tiles_s8" else 0), name
+        assert found == {"multiply_tiles_s8": 4, "multiply_limb_tiles_u32": 16}.get(name, 0)
         assert ("cp.async.bulk.shared" in body) == ("mbarrier." in body) == (found > 0)
         assert "trap;" not in body
 

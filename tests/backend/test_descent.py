@@ -9,7 +9,7 @@ from he_gpu.backend.definition.words import RING_64
 from he_gpu.backend.device import descent as launcher
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from tests.backend.ring_words import assert_same, ints, some_words
-from tests.backend.single_steps import single_replicated_steps, single_steps
+from tests.single_steps import single_replicated_steps, single_steps
 
 SHAPES = [(4, 256, 1), (1, 1, 1), (3, 31, 2), (33, 5, 3), (9, 70, 9), (2, 1022, 1), (257, 1, 1)]
 """Rows, width and targets: less than a warp has, more residuals than a block has warps, and all

@@ -76,9 +76,9 @@ def test_a_replay_does_the_work_again(device, name):
     place = xp.asarray(WORDS)
     work(device, place)  # kernels are compiled, and what is kept is made
     graph = device.graph()
-    rehearsed = graph.rehearse(lambda: work(device, graph.input(place)))
+    rehearsed = graph.rehearse(lambda: work(device, graph.found(place)))
     assert np.array_equal(to_host(rehearsed), to_host(work(device, xp.asarray(WORDS))))
-    result = graph.record(lambda: work(device, graph.input(place)))
+    result = graph.record(lambda: work(device, graph.found(place)))
     assert recording() is None
     for factor in (1, 5, 7):
         words = WORDS * np.uint64(factor) + np.uint64(factor)
@@ -118,7 +118,7 @@ def test_words_that_are_moved_are_kept_and_must_be_the_same(device):
     host, place = np.array([3, 4], np.uint64), device.xp.asarray(np.array([1, 2], np.uint64))
 
     def work():
-        return backend.add(graph.input(place), backend.asarray(host), 2**64)
+        return backend.add(graph.found(place), backend.asarray(host), 2**64)
 
     graph = device.graph()
     graph.rehearse(work)
@@ -134,7 +134,7 @@ def test_words_that_are_moved_are_kept_and_must_be_the_same(device):
     graph = device.graph()
     graph.rehearse(work)
     with pytest.raises(CaptureError, match="had 1 constants before, now 0"):
-        graph.record(lambda: backend.add(graph.input(place), place, 2**64))
+        graph.record(lambda: backend.add(graph.found(place), place, 2**64))
 
 
 def test_nothing_is_read_from_the_device(device):
@@ -144,9 +144,9 @@ def test_nothing_is_read_from_the_device(device):
         graph.rehearse(lambda: backend.to_numpy(place))
     assert recording() is None
     graph = device.graph()
-    graph.rehearse(lambda: None)
+    graph.rehearse(lambda: graph.found(place))
     with pytest.raises(CaptureError, match="must not reveal or read what it computes"):
-        graph.record(lambda: backend.to_numpy(graph.input(place)))
+        graph.record(lambda: backend.to_numpy(graph.found(place)))
     assert np.array_equal(backend.to_numpy(place), WORDS)
 
 
@@ -158,10 +158,9 @@ def test_the_emulator_refuses_reads_of_single_arrays(device, read):
         pytest.skip("CUDA itself refuses them")
     place = np.array(3, np.uint64)
     graph = device.graph()
-    graph.rehearse(lambda: None)
     with pytest.raises(CaptureError, match="reads from the device"):
-        graph.record(lambda: read(graph.input(place)))
-    assert read(place.view(type(graph.input(place)))) == read(place)  # outside it is an array
+        graph.rehearse(lambda: read(graph.found(place)))
+    assert read(place.view(type(graph.found(place)))) == read(place)  # outside it is an array
 
 
 def test_the_cpu_has_no_graphs():

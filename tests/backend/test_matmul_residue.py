@@ -283,30 +283,6 @@ def test_tiles_go_in_groups_of_rows(kernel_device):
     assert_same(multiplied(kernel_device, a, b), residues.multiply_residues(a, b.swapaxes(1, 2)))
 
 
-def test_a_carry_between_the_halves_of_a_joined_word(kernel_device):
-    """It comes once in some 10^6 words, so such are sought."""
-    rng, modulus, count = np.random.default_rng(19), 2**63 - 25, 17
-    drawn = np.array([rng.integers(0, p, 2**22, np.uint8) for p in moduli(count)])
-    low, high, times = (np.zeros(2**22, np.uint64) for _ in range(3))
-    *own, last = weights(modulus, count)
-    for row, weight in zip(drawn, own, strict=True):
-        low += row * np.uint64(weight.low)
-        high += row * np.uint64(weight.high)
-        times += row * np.uint64(weight.fraction)
-    times = (times + np.uint64(FRACTION // 2)) >> np.uint64(32)
-    low += times * np.uint64(last.low)
-    high += times * np.uint64(last.high)
-    carries = low + (high << np.uint64(32)) < low
-    assert carries.any()
-    products = np.zeros((count, 1, 1, -(-carries.sum() // 16) * 16), np.uint8)
-    products[:, 0, 0, : carries.sum()] = drawn[:, carries]
-    xp, n = kernel_device.xp, products.shape[-1]
-    out = xp.empty((1, 1, n), np.uint64)
-    args = xp.asarray(products), modulus, None, (0,) * 4, out, (0, 0, 1), (1, 1, 1, n), False
-    kernels.join_residues(kernel_device, *args)
-    assert_same(out, residues.join_residues(products, modulus))
-
-
 def test_sums_of_the_largest_residues_fit(kernel_device):
     """131,071 products of 2^14, and as many of -128 * 127, modulo 256, 255 and 253."""
     a = np.full((3, 2, LARGEST_DEPTH + 1), -128, np.int8)
@@ -636,8 +612,12 @@ def test_kept_operands_are_cut_once(modulus):
         before = emulator.launches[cut]
         assert_same(launcher.matmul(device, *operands, modulus), expected)
         assert emulator.launches[cut] == before + cuts
+    # Times its own transpose it needs no other planes.
+    turned, before = left.transposed(), emulator.launches[cut]
+    found = launcher.matmul(device, left, turned, modulus)
+    assert_same(found, definition.matmul(a, a.swapaxes(1, 2), modulus))
+    assert emulator.launches[cut] == before
     # Its transpose is another form, and kept too.
-    turned = left.transposed()
     for cuts in (2, 1):
         before = emulator.launches[cut]
         found = launcher.matmul(device, turned, a, modulus)
@@ -671,8 +651,8 @@ def test_large_products_are_chosen():
     assert not serves(RING_32, least)
     assert serves(RING_64, (1, 1, 2**16, 2**16, 2**17, 0))
     assert not serves(RING_64, (1, 1, 2**31, 2**16, 2**17, 0))
-    assert serves(RING_64, (1, 2047, 2**16, 2**16, 2**17, 0))
-    assert not serves(RING_64, (1, 2048, 2**16, 2**16, 2**17, 0))
+    assert serves(RING_64, (1, kernels.MOST_PARTIES, 2**16, 2**16, 2**17, 0))
+    assert not serves(RING_64, (1, kernels.MOST_PARTIES + 1, 2**16, 2**16, 2**17, 0))
     with launcher.forced("matmul_limb"):
         assert not serves(RING_64, least)
 

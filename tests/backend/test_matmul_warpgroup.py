@@ -1,4 +1,4 @@
-"""Products of residues in tiles, by warpgroups: the same words as everywhere, to the bit."""
+"""Products of tiles of residues and of limbs, by warpgroups: the words of the definition."""
 
 from types import SimpleNamespace
 
@@ -8,18 +8,24 @@ import pytest
 from he_gpu.backend import Kept, emulator, loader
 from he_gpu.backend.definition import matmul as definition
 from he_gpu.backend.definition import matmul_residue as residues
-from he_gpu.backend.definition.matmul_residue import LARGEST_DEPTH, modulus_table, n_moduli
+from he_gpu.backend.definition.matmul_residue import LARGEST_DEPTH
 from he_gpu.backend.definition.words import RING_32, RING_64
 from he_gpu.backend.device import matmul as launcher
 from he_gpu.backend.device import matmul_residue, residue_parts
 from he_gpu.backend.device import matmul_warpgroup as kernels
 from he_gpu.backend.device.crossovers import FEW_LIMBS_CROSSOVER, RESIDUE_CROSSOVERS
+from he_gpu.backend.device.plane_kernels import Target
 from he_gpu.backend.emulator import Emulator
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, KernelFaultError
 from tests.backend.ring_words import assert_same, some_words, to_host
 from tests.backend.test_matmul_residue import INNER, LARGE, SMALL, hard_problem
 
-MULTIPLY = "multiply_tiles_s8"
+MULTIPLY = ("multiply_tiles_s8", "multiply_limb_tiles_u32")
+
+
+def launches():
+    """How often the emulator has multiplied tiles."""
+    return sum(emulator.launches[name] for name in MULTIPLY)
 
 
 @pytest.fixture
@@ -59,7 +65,7 @@ def in_tiles(planes):
     return swizzled.reshape(*batch, down, deep * 128 * 128)
 
 
-@pytest.mark.parametrize("modulus", [3, RING_32, 2**61 - 1, RING_64])
+@pytest.mark.parametrize("modulus", [3, 2**61 - 1, RING_64])
 def test_tiles_hold_the_residues(warpgroup_device, modulus):
     rng = np.random.default_rng(1)
     for shape in ((1, 1), (128, 128), (3, 300), (129, 2), (2, 70, 130), (3, 1, 260, 9)):
@@ -70,6 +76,35 @@ def test_tiles_hold_the_residues(warpgroup_device, modulus):
             expected = residues.cut_residues(words.swapaxes(-1, -2) if turn else words, modulus, 5)
             found = kernels.cut_tiles(warpgroup_device, view, modulus, 5)
             assert_same(found, in_tiles(expected))
+
+
+def digits(words):
+    """The four balanced digits of words modulo 2^32, the low one first."""
+    rest, found = words.astype(np.int64), []
+    for _ in range(4):
+        digit = (rest + 128) % 256 - 128
+        found.append(digit.astype(np.int8))
+        rest = (rest - digit) // 256
+    return np.stack(found)
+
+
+def test_tiles_hold_the_digits(warpgroup_device):
+    rng = np.random.default_rng(1)
+    edge = np.array([[0, 1, 0x7F, 0x80, 0x80808080, 0x7F7F7F80, 2**31, 2**32 - 1]], np.uint32)
+    weights = np.array([256**i for i in range(4)]).reshape(4, 1, 1)
+    assert ((digits(edge) * weights).sum(axis=0) % 2**32 == edge).all()
+    for shape in ((1, 1), (129, 300), (2, 70, 130)):
+        words = some_words(rng, shape, RING_32)
+        words[..., :1, : edge.size] = edge[:, : words.shape[-1]]
+        for turn in (False, True):
+            on_device = warpgroup_device.xp.asarray(words)
+            view = on_device.swapaxes(-1, -2) if turn else on_device
+            found = kernels.cut_limb_tiles(warpgroup_device, view)
+            assert_same(found, in_tiles(digits(words.swapaxes(-1, -2) if turn else words)))
+    wide = warpgroup_device.xp.broadcast_to(on_device[:1, ::2, 1:99:3], (4, 35, 33))
+    found = kernels.cut_limb_tiles(warpgroup_device, wide)
+    assert_same(found, in_tiles(digits(words[:1, ::2, 1:99:3])))
+    assert kernels.cut_limb_tiles(warpgroup_device, wide[..., :0]).shape == (4, 1, 1, 0)
 
 
 def test_repeated_and_strided_words_are_cut(warpgroup_device):
@@ -172,17 +207,17 @@ def test_pairs_of_all_parties(warpgroup_device, modulus):
         args = [xp.asarray(x) for x in words]
         for total in (False, True):
             expected = definition.matmul_pair(*words, modulus, add=add, total=total)
-            before = emulator.launches[MULTIPLY]
+            before = launches()
             found = launcher.matmul_pair(
                 warpgroup_device, *args, modulus, add=xp.asarray(add), total=total
             )
             assert_same(found, expected)
             if xp is np:  # one launch for both products of all parties
-                assert emulator.launches[MULTIPLY] == before + 1
+                assert launches() == before + 1
 
 
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("modulus", [251, RING_64])
+@pytest.mark.parametrize("modulus", [251, RING_32, RING_64])
 @pytest.mark.parametrize("total", [False, True])
 def test_a_long_inner_dimension_is_summed_in_pieces(warpgroup_device, total, modulus, monkeypatch):
     monkeypatch.setattr(residue_parts, "LARGEST_DEPTH", 600)
@@ -202,22 +237,23 @@ def test_a_long_inner_dimension_is_summed_in_pieces(warpgroup_device, total, mod
 
 
 @pytest.mark.usefixtures("forced")
+@pytest.mark.parametrize("modulus", [RING_32, 2**61 - 1])
 @pytest.mark.parametrize("keeps", [False, True])
-def test_large_results_are_made_in_parts(warpgroup_device, keeps, monkeypatch):
+def test_large_results_are_made_in_parts(warpgroup_device, keeps, modulus, monkeypatch):
     rng, xp = np.random.default_rng(7), warpgroup_device.xp
-    a, b = some_words(rng, (2, 390, 70), RING_64), some_words(rng, (70, 790), RING_64)
+    a, b = some_words(rng, (2, 390, 70), modulus), some_words(rng, (70, 790), modulus)
     operands = [xp.asarray(x) for x in (a, b)]
     if keeps:
         operands = [Kept(x) for x in operands]
-        launcher.matmul(warpgroup_device, *operands, RING_64)
+        launcher.matmul(warpgroup_device, *operands, modulus)
         # They are not made again.
         monkeypatch.setattr(matmul_residue, "_side", keep_sides(matmul_residue._side))
     monkeypatch.setattr(matmul_residue, "RESIDUE_BYTES", 1)
-    before = emulator.launches[MULTIPLY]
-    found = launcher.matmul(warpgroup_device, *operands, RING_64)
-    assert_same(found, definition.matmul(a, b, RING_64))
+    before = launches()
+    found = launcher.matmul(warpgroup_device, *operands, modulus)
+    assert_same(found, definition.matmul(a, b, modulus))
     if xp is np:  # batches, tiles of 128 rows and of 256 columns
-        assert emulator.launches[MULTIPLY] == before + 2 * 4 * 4
+        assert launches() == before + 2 * 4 * 4
 
 
 def keep_sides(side):
@@ -271,9 +307,9 @@ def test_one_architecture_takes_warpgroups(capability, monkeypatch):
     assert_same(result, definition.matmul(a, b, 2**61 - 1))
     ran = emulator.launches - before
     fast = capability == (9, 0)
-    assert ran[MULTIPLY] == fast
+    assert ran[MULTIPLY[0]] == fast
     assert ran["multiply_residues_s8"] == (not fast)
-    # Rings with few limbs go by residues there alone, from larger sizes on.
+    # Rings with few limbs go by planes there alone, from larger sizes on.
     side, depth, results = FEW_LIMBS_CROSSOVER
     for modulus in (RING_32, 501337):
         least = (1, 1, side, results // side, depth, 0)
@@ -284,14 +320,22 @@ def test_one_architecture_takes_warpgroups(capability, monkeypatch):
     least = (1, 1, 4096, 4096, 4096, 0)
     assert launcher._residues_serve(device, least, RING_64, None)
     assert not launcher._residues_serve(device, least, RING_64, 16)
+    monkeypatch.setattr(launcher, "FEW_LIMBS_CROSSOVER", bound)
+    a, b = (x.astype(np.uint32) for x in (a, b))
+    before = emulator.launches.copy()
+    result = launcher.matmul(device, a, b, RING_32)
+    assert_same(result, definition.matmul(a, b, RING_32))
+    assert (emulator.launches - before)[MULTIPLY[1]] == fast
 
 
 def test_other_gpus_refuse():
     device = SimpleNamespace(name="cuda", compute_capability=(12, 0))
     piece = residue_parts.Piece(slice(0, 1), slice(0, 0))
+    tiles, sizes = ((None,) * 4, ((0,) * 4,) * 4), (1, 1, 1, 1)
+    target = Target(None, (0,) * 4, None, (0,) * 3, False)
     message = r"the GPU must have compute capability \(9, 0\), got \(12, 0\)"
     with pytest.raises(ArgumentValueError, match=message):
-        kernels.multiply_tiles(device, (None,) * 4, ((0,) * 4,) * 4, (1, 1, 1, 1), piece)
+        kernels.multiply_limb_tiles(device, *tiles, sizes, piece, target)
 
 
 # ---- orders and mistakes ------------------------------------------------------
@@ -306,8 +350,9 @@ def test_blocks_share_the_tiles_in_any_order(blocks, order, monkeypatch):
     # 18 rows of tiles: more than one group of 16.
     a, b = some_words(rng, (2, 2200, 30), 251), some_words(rng, (2, 30, 260), 251)
     assert_same(launcher.matmul(device, a, b, 251), definition.matmul(a, b, 251))
-    a, b = some_words(rng, (130, 900), 2**40), some_words(rng, (900, 300), 2**40)
-    assert_same(launcher.matmul(device, a, b, 2**40), definition.matmul(a, b, 2**40))
+    for modulus in (RING_32, 2**40):
+        a, b = some_words(rng, (130, 900), modulus), some_words(rng, (900, 300), modulus)
+        assert_same(launcher.matmul(device, a, b, modulus), definition.matmul(a, b, modulus))
 
 
 MISTAKES = {
@@ -331,9 +376,17 @@ MISTAKES = {
     "the second tile of b": ("copy_bulk(tile(2), beside,", "copy_bulk(tile(2), b,"),
     "the rows of a warpgroup": ("threadIdx.x / 128 * (64 * TILE_DEPTH)", "0"),
     "a depth twice": ("deeper(b, depth)", "deeper(b, 0)"),
-    "old sums are kept": ("step + depth != 0", "1"),
-    "sums are forgotten": ("step + depth != 0", "depth != 0"),
-    "the sums' order": ("4 * (i / 2) + 2 * lower + i % 2", "4 * (i / 2) + 2 * (i % 2) + lower"),
+    "old sums are kept": ("!fresh || step + depth != 0", "1"),
+    "sums are forgotten": ("!fresh || step + depth != 0", "step + depth != 0"),
+    "sums are forgotten in a step": ("!fresh || step + depth != 0", "depth != 0"),
+    "the sums' order": ("const i32 sum = sums[32 * quarter", "const i32 sum = sums[32 * lower"),
+    "the words' order": ("sums + 32 * quarter + 2 * i", "sums + 32 * quarter + i"),
+    "the sums that words are added to": ("i32& sum = sums[32 * quarter", "i32& sum = sums[32 * 0"),
+    "what is added for a party": ("added += result.add.party_step;", ""),
+    "no weight": ("own.weigh();", ""),
+    "the digits of a diagonal": ("i, digits - 1 - i);", "i, i);"),
+    "too many digits": ("digits * all.steps(), false", "(digits + 1) * all.steps(), false"),
+    "the planes of digits": ("cut.place + i * units", "cut.place + (3 - i) * units"),
     "no alignment": ("(0u - window_address(shared)) % ALIGNMENT", "0"),
     "no fence": ("products_begin();", ""),
     "no commit": ("products_commit();", ""),
@@ -358,24 +411,27 @@ def test_every_mistake_is_noticed(mistake):
     source = loader.parse("matmul_warpgroup", read("matmul_warpgroup.cu"), read_header=read)
     assert found == (mistake is not None)
     device.add_source(source)
-    rng = np.random.default_rng(11)
-    a, b = some_words(rng, (130, 900), 501337), some_words(rng, (900, 300), 501337)
-    expected = definition.matmul(a, b, 501337)
-    if mistake is None:
-        assert_same(launcher.matmul(device, a, b, 501337), expected)
-        return
-    try:
-        result = launcher.matmul(device, a, b, 501337)
-    except KernelFaultError:
-        return
-    assert (result != expected).any()
+    rng, noticed = np.random.default_rng(11), False
+    for modulus in (501337, RING_32):
+        a, b = some_words(rng, (2, 130, 900), modulus), some_words(rng, (2, 900, 300), modulus)
+        add = some_words(rng, (2, 130, 300), modulus)
+        expected = definition.matmul_pair(a, b, a[..., :3], b[:, :3], modulus, add=add, total=True)
+        try:
+            result = launcher.matmul_pair(
+                device, a, b, a[..., :3], b[:, :3], modulus, add=add, total=True
+            )
+        except KernelFaultError:
+            noticed = True
+            continue
+        noticed = noticed or bool((result != expected).any())
+    assert noticed == (mistake is not None)
 
 
 STATED = """
 #include "warpgroup_tiles.cuh"
 static_assert(SHARED_BYTES == SHARED && STAGES == {STAGES} && THREADS == {THREADS}, "block");
 static_assert(TILE_LINES == {LINES} && TILE_LINES == {ROWS} && TILE_DEPTH == {DEPTH}, "tile");
-static_assert(COLUMNS == {ACROSS} && WORDS == {CHUNK}, "sizes");
+static_assert(COLUMNS == {ACROSS} && WORDS == {CHUNK} && LIMBS == {LIMBS}, "sizes");
 extern "C" __global__ void places(u32* wrong) {{
     wrong[threadIdx.x] = place_of_line(line_of_place(threadIdx.x)) != threadIdx.x;
 }}
@@ -384,7 +440,7 @@ extern "C" __global__ void places(u32* wrong) {{
 
 @pytest.mark.usefixtures("require_emulator")
 def test_the_launcher_states_the_sizes_of_the_kernels():
-    names = ("STAGES", "THREADS", "LINES", "ROWS", "DEPTH")
+    names = ("STAGES", "THREADS", "LINES", "ROWS", "DEPTH", "LIMBS")
     text = STATED.format(
         **{name: getattr(kernels, name) for name in names},
         ACROSS=kernels.COLUMNS,
@@ -397,10 +453,3 @@ def test_the_launcher_states_the_sizes_of_the_kernels():
     wrong = np.ones(128, np.uint32)
     device.launch("stated", "places", (1,), (128,), (wrong,))
     assert not wrong.any()
-
-
-def test_what_a_product_needs_fits_the_registers_that_it_counts():
-    # Every sum is below 2^31 in magnitude, and so is the number of steps of any block.
-    assert LARGEST_DEPTH * 128 * 128 < 2**31
-    for own in modulus_table(n_moduli(RING_64, LARGEST_DEPTH)):
-        assert own.bias + LARGEST_DEPTH * 128 * 128 < 2**32

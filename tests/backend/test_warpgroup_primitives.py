@@ -357,6 +357,7 @@ def test_a_warpgroup_has_128_threads(ordered):
 INSTRUCTIONS = {
     "mbarrier.init.shared::cta.b64": RELAY,
     "fence.mbarrier_init.release.cluster": RELAY,
+    "fence.proxy.async.shared::cta": RELAY,
     "mbarrier.arrive.shared::cta.b64": RELAY,
     "mbarrier.arrive.expect_tx.shared::cta.b64": RELAY,
     "mbarrier.try_wait.parity.shared::cta.b64": RELAY,

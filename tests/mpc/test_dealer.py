@@ -334,7 +334,7 @@ def test_the_dealer_sees_shapes_and_keys_only(monkeypatch):
         if name in ("sum_of_products", "products_ahead"):  # of the first argument, the tuples
             args = *(part for each in args[0] for part in each), *args[1:]
         for value in args:
-            fits = is_shape(value) or isinstance(value, DealerMask) or type(value) is int
+            fits = is_shape(value) or isinstance(value, DealerMask | int)
             fits = fits or value is None  # a square's second operand
             fits = fits or (name == "sum_of_products" and all(map(are_masks, value)))
             assert fits or value in ("mul", "matmul"), f"{name} was given {value!r}"

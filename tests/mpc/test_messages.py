@@ -13,7 +13,7 @@ from he_gpu.backend import get_backend
 from he_gpu.channel import LocalChannel
 from he_gpu.mpc import Additive, Replicated
 from he_gpu.ring import KeyRing
-from tests.backend.single_steps import single_replicated_steps
+from tests.single_steps import single_replicated_steps
 from tests.uniformity import LIMIT, assert_uniform, two_sample_score
 
 N = 20_000
@@ -324,13 +324,11 @@ def test_steps_of_a_descent_taken_together_send_what_they_send_one_by_one(monkey
         f, g, y_stack, w_stack = stacks
         step, steps = 0, 9
         for index in range(steps):
-            scheme.expect(steps - index)
             if index < step:
                 continue
-            n = 0
-            if together:
-                halves = (f, 9), (g, 11)
-                w_stack, n = scheme.descend(w_stack, y_stack, *halves, steps - index)
+            scheme.expect(steps - index)
+            most = steps - index if together else 0
+            w_stack, n = scheme.descend(w_stack, y_stack, (f, 9), (g, 11), most)
             if not n:
                 e = scheme.sub(scheme.product("matmul", f, w_stack, 9), y_stack)
                 w_stack, n = scheme.sub(w_stack, scheme.product("matmul", g, e, 11)), 1

@@ -184,15 +184,15 @@ def program(scheme, modulus):
 
 
 def descent(scheme, modulus, features, transposed, w, y):
-    """Six steps of a descent: all but the first together where one process hosts every party."""
+    """Six steps of a descent, together where one process hosts every party."""
     alone, done = isinstance(scheme._channel, LocalChannel) and modulus == 2**64, 0
     forward, backward = scheme.mask(features), scheme.mask(transposed)
     for step in range(6):
-        scheme.expect(6 - step)
         if step < done:
             continue
+        scheme.expect(6 - step)
         w, n = scheme.descend(w, y, (forward, 4), (backward, 9), 6 - step)
-        assert n == (5 if alone and step else 0)
+        assert n == (6 if alone else 0)
         if not n:
             e = scheme.sub(scheme.product("matmul", forward, w, 4), y)
             w, n = scheme.sub(w, scheme.product("matmul", backward, e, 9)), 1

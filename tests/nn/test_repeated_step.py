@@ -29,10 +29,15 @@ class Counting(nn.Sequential):
 
     def __init__(self, *layers):
         super().__init__(*layers)
-        self.n_calls = 0
+        self.calls = []
+
+    @property
+    def n_calls(self):
+        return len(self.calls)
 
     def forward(self, x):
-        self.n_calls += self.training
+        if self.training:
+            self.calls.append(x)
         return super().forward(x)
 
 
@@ -125,6 +130,124 @@ def test_layers_that_vary_are_not_repeated(graph_device, layer):
     assert found[4] == expected[4]
 
 
+def test_a_layer_whose_numbers_change_is_not_repeated(graph_device):
+    expected = trained("cpu", "sgd", model=network(CountingCalls()))
+    found = trained(graph_device, "sgd", model=network(CountingCalls()))
+    assert_equal(found, expected)
+    assert found[4] == expected[4]
+
+
+class Scale(nn.Module):
+    """What is read by a step and not learnt: a parameter, a buffer and a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(np.array([0.5, 0.25, -0.5, 1.0]))
+        self.register_buffer("offset", np.array([0.125, 0.0, 0.25, -0.125]))
+        self.factor = 1.0
+
+    def forward(self, x):
+        return x * self.weight * self.factor + nn.Variable(self.offset)
+
+
+CHANGES = {
+    "a parameter": lambda trainer, scale: scale.weight.assign(scale.weight.value * 2),
+    "a buffer": lambda trainer, scale: scale.register_buffer("offset", scale.offset + 0.5),
+    "a number": lambda trainer, scale: setattr(scale, "factor", 0.5),
+    "a flag": lambda trainer, scale: setattr(
+        trainer.optimizer.parameters[0], "requires_grad", False
+    ),
+    "a reduction": lambda trainer, scale: setattr(trainer.loss, "reduction", "sum"),
+    "the loss": lambda trainer, scale: setattr(trainer, "loss", nn.L1Loss()),
+    "the rate": lambda trainer, scale: setattr(trainer.optimizer, "lr", 0.01),
+    "the decay": lambda trainer, scale: trainer.optimizer.param_groups[0].update(weight_decay=0.5),
+    "all parameters": lambda trainer, scale: trainer.model.load_state_dict(
+        {name: value * 0.5 for name, value in trainer.model.state_dict().items()}
+    ),
+}
+
+
+@pytest.mark.parametrize("secret", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_callbacks_change_counts_from_the_next_step_on(graph_device, change, secret):
+    runs = []
+    for device in ("cpu", graph_device):
+        with he.Session(device=device, seed=3, graph=True) as s:
+            scale = Scale()
+            model = network(scale)
+            if secret:
+                model.share(s)
+            learnt = [p for p in model.parameters() if p is not scale.weight]
+
+            def callback(trainer, scale=scale):
+                if trainer.n_epochs_ in (4, 5):
+                    CHANGES[change](trainer, scale)
+
+            trainer = nn.Trainer(
+                model,
+                nn.MSELoss(),
+                nn.SGD(learnt, lr=0.05),
+                batch_size=None,
+                callbacks=[callback],
+                max_growth=None,
+            )
+            trainer.fit(s.share(X), s.share(Y), epochs=10)
+            weights = [to_words(p.value) for p in model.parameters()]
+            runs.append((trainer.loss_curve_, weights, s.cost, model.n_calls))
+    assert runs[1][0] == runs[0][0]
+    assert runs[1][2] == runs[0][2]
+    assert all(np.array_equal(a, b) for a, b in zip(runs[0][1], runs[1][1], strict=True))
+    assert runs[1][3] < runs[0][3]
+
+
+def to_words(value):
+    return value.session.backend.to_numpy(value.shares) if he_is_secret(value) else value
+
+
+def he_is_secret(value):
+    return isinstance(value, he.SecretTensor)
+
+
+def test_a_trainer_goes_on_in_another_session(graph_device):
+    model = network()
+    optimiser = nn.SGD(model.parameters(), lr=0.05, momentum=0.5)
+    trainer = nn.Trainer(model, nn.MSELoss(), optimiser, batch_size=None)
+    for _ in range(2):
+        with he.Session(device=graph_device, graph=True) as s:
+            model.share(s)
+            optimiser.share(s)
+            trainer.fit(s.share(X), s.share(Y), epochs=5)
+            model.reveal()
+            optimiser.reveal()
+    assert model.n_calls == 2 * 3 + 1  # the first step has no momentum
+    assert trainer.loss_curve_[-1] < trainer.loss_curve_[4] < trainer.loss_curve_[0]
+
+
+@pytest.mark.parametrize("protocol", ["additive", "replicated"])
+def test_metrics_between_steps_may_begin_to_draw(graph_device, protocol):
+    """Comparisons, and another owner, take generators that the step has not."""
+    runs = []
+    for device in ("cpu", graph_device):
+        with he.Session(protocol=protocol, device=device, seed=3, graph=True) as s:
+            model = Counting(nn.Linear(3, 1, random_state=0)).share(s)
+
+            def callback(trainer, s=s):
+                if trainer.n_epochs_ == 2:
+                    (s.share(X, owner="bob") > 0).reveal()
+
+            trainer = nn.Trainer(
+                model,
+                nn.MSELoss(),
+                nn.SGD(model.parameters(), lr=0.1),
+                batch_size=None,
+                callbacks=[callback],
+            )
+            trainer.fit(s.share(X), s.share(Y), epochs=6)
+            runs.append((trainer.loss_curve_, s.cost, model.n_calls))
+    assert runs[0][:2] == runs[1][:2]
+    assert (runs[0][2], runs[1][2]) == (6, 4)  # it is rehearsed twice
+
+
 def test_public_targets_are_not_repeated(graph_device):
     with he.Session(device=graph_device, graph=True) as s:
         model = network()
@@ -140,11 +263,23 @@ class Varying(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.n_calls = 0
+        self.calls = [0]
 
     def forward(self, x):
-        self.n_calls += 1
-        return x * (1 + self.n_calls)
+        self.calls[0] += 1
+        return x * (1 + self.calls[0])
+
+
+class CountingCalls(nn.Module):
+    """One that can be seen to vary."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_forward = 0
+
+    def forward(self, x):
+        self.n_forward += self.training
+        return x * (1 + self.n_forward % 3)
 
 
 def test_a_layer_that_varies_in_secret_is_found_and_nothing_is_lost(graph_device):

@@ -82,9 +82,9 @@ RESIDUE_CROSSOVERS: dict[str, ResidueCrossover] = {
     "mod_u64": ResidueCrossover(side=128, depth=128, results=2**19),
 }
 
-# Where there are products of warpgroups, rings with few limbs may go by residues too: in the model
-# they make 1.6e15 byte operations a second, four fifths of the peak.
-#   2^32: limbs cost 20 / 1.2e15 = 1.7e-14. Ten residues cost 1.3e-14 + 0.2e-14 + 0.2e-14 at
-#         m = n = k = 4096, 1.4e-14 at 8192.
+# Where there are products of warpgroups, rings with few limbs may go by planes of bytes too: in the
+# model they make 1.6e15 byte operations a second, four fifths of the peak.
+#   2^32: limbs by mma.sync cost 20 / 1.2e15 = 1.7e-14. The same limbs in tiles cost 1.3e-14 +
+#         0.1e-14 at m = n = k = 4096 (8 bytes to cut a word, 4 to write a result).
 #   q:    limbs cost 18 / 1.2e15 = 1.5e-14 up to 2^24. Eight residues cost 1.3e-14 at 4096.
 FEW_LIMBS_CROSSOVER = ResidueCrossover(side=4096, depth=4096, results=2**24)

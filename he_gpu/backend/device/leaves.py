@@ -162,4 +162,4 @@ def _numbers(device: KernelDevice, numbers: Sequence[Any], dtype: Any) -> Array:
 
 @lru_cache(maxsize=1024)
 def _kept_numbers(device: KernelDevice, numbers: tuple[Any, ...], dtype: np.dtype[Any]) -> Array:
-    return device.xp.asarray(np.asarray(numbers, dtype))
+    return device.asarray(np.asarray(numbers, dtype))

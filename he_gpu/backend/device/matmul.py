@@ -3,7 +3,7 @@
 Layer: backend. Same names and results as in `he_gpu.backend.definition.matmul`. Operands may be
 transposed, sliced or broadcast: the kernels take steps, so nothing is copied. Operands that are
 `Kept` are read as planes, cut once, where the limb kernel serves the product. Large products go to
-`matmul_residue`, and on compute capability 9.0 from there to `matmul_warpgroup`.
+`matmul_residue`, whose kernels on compute capability 9.0 are those of `matmul_warpgroup`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from he_gpu.backend.definition.words import RING_64, Array, word_dtype
+from he_gpu.backend.definition.words import RING_32, RING_64, Array, word_dtype
 from he_gpu.backend.device import matmul_residue as residue
 from he_gpu.backend.device import matmul_warpgroup as warpgroup
 from he_gpu.backend.device.crossovers import (
@@ -47,6 +47,7 @@ from he_gpu.backend.device.operands import (
     steps,
     target,
 )
+from he_gpu.backend.device.plane_kernels import PlaneKernels
 from he_gpu.backend.device.splits import clear, splits
 from he_gpu.backend.kept import Kept
 from he_gpu.backend.launch import MAX_GRID, KernelDevice
@@ -56,6 +57,7 @@ THREADS = 256
 RESIDENT = 4
 """Blocks of small tiles of words that share a multiprocessor and hide each other's waits."""
 RESIDUES = ("matmul_residue", "matmul_warpgroup")
+"""Launchers that cut whole operands into planes first; modulo 2^32 the second makes limbs."""
 KERNELS = ("matmul", "matmul_small", "matmul_thin", "matmul_limb", *RESIDUES)
 
 _forced: ContextVar[str | None] = ContextVar("forced matrix product", default=None)
@@ -229,7 +231,7 @@ def _sum(
             x if isinstance(x, Kept) else _apart(device, array, result)
             for x, array in zip(operands.values(), arrays, strict=True)
         ]
-        add, kernels = _apart(device, add, result), _residue_kernels(device)
+        add, kernels = _apart(device, add, result), _plane_kernels(device, modulus, depths)
         residue.matmul_residue(device, mixed, modulus, add, result, total, kernels)
         return result
     side = kept_side(tuple(operands.values()))
@@ -396,7 +398,7 @@ def _limbs_serve(device: KernelDevice, sizes: Sequence[int], modulus: int) -> bo
 def _residues_serve(
     device: KernelDevice, sizes: Sequence[int], modulus: int, b_bits: int | None
 ) -> bool:
-    """Tell whether the kernels of residues are forced, or past their crossover and limits."""
+    """Tell whether one of `RESIDUES` is forced, or past its crossover and limits."""
     kernel = _forced.get()
     if kernel is not None or b_bits:
         return kernel in RESIDUES
@@ -406,11 +408,11 @@ def _residues_serve(
     return fast and residue.serves(device, sizes, FEW_LIMBS_CROSSOVER)
 
 
-def _residue_kernels(device: KernelDevice) -> residue.ResidueKernels:
-    """Return the kernels of residues that are forced, or the fastest that the device has."""
+def _plane_kernels(device: KernelDevice, modulus: int, depths: Sequence[int]) -> PlaneKernels:
+    """Return those of `RESIDUES` that are forced, or the fastest that the device has."""
     kernel, fast = _forced.get(), device.compute_capability == warpgroup.CAPABILITY
-    if kernel == "matmul_warpgroup" or (kernel is None and fast):
-        return warpgroup.TILES
+    if any(depths) and (kernel == "matmul_warpgroup" or (kernel is None and fast)):
+        return warpgroup.LIMB_TILES if modulus == RING_32 else warpgroup.RESIDUE_TILES
     return residue.PLANES
 
 

@@ -19,6 +19,7 @@ from he_gpu.backend.definition.words import Array, word_dtype, wraps
 from he_gpu.backend.device.crossovers import RESIDUE_BYTES, ResidueCrossover
 from he_gpu.backend.device.domain import domain, reciprocal_arguments
 from he_gpu.backend.device.operands import fold, operand, steps
+from he_gpu.backend.device.plane_kernels import PlaneKernels, Target
 from he_gpu.backend.device.residue_parts import (
     COLUMNS,
     MOST_PARTIES,
@@ -176,23 +177,19 @@ def join_residues(
     device.launch(FAMILY, f"join_residues_{domain(modulus)}", grid, (THREADS,), arguments)
 
 
-class ResidueKernels:
-    """The kernels that cut residues and multiply them, and the layout that they agree on.
-
-    Attributes:
-        form: name of the layout.
-        rows: of the results that a block makes.
-        columns: likewise.
-        step: of the depth; planes are filled up with zeros to a multiple of it.
-        lines: of an operand, that make one line of its planes.
-    """
+class Residues(PlaneKernels):
+    """Planes of residues, and their products by warps."""
 
     form = "residues"
     rows, columns, step = ROWS, COLUMNS, STEP
     lines = 1
 
+    def count(self, modulus: int, depth: int) -> int:
+        """Return how many small moduli there are."""
+        return n_moduli(modulus, depth)
+
     def cut(self, device: KernelDevice, words: Array, modulus: int, count: int) -> Array:
-        """Cut words (..., lines, depth) into planes (count, ..., lines of planes, bytes)."""
+        """Cut words, as `cut_residues` does."""
         return cut_residues(device, words, modulus, count)
 
     def multiply(
@@ -206,8 +203,23 @@ class ResidueKernels:
         """Multiply planes, as `multiply_residues` does."""
         return multiply_residues(device, planes, plane_steps, sizes, piece)
 
+    def write(
+        self,
+        device: KernelDevice,
+        modulus: int,
+        planes: Sequence[Array | None],
+        plane_steps: Sequence[tuple[int, ...]],
+        sizes: tuple[int, int, int, int],
+        piece: Piece,
+        target: Target,
+    ) -> None:
+        """Multiply planes and join the residues."""
+        products = self.multiply(device, planes, plane_steps, sizes, piece)
+        add, add_steps, out, out_steps, accumulate = target
+        join_residues(device, products, modulus, add, add_steps, out, out_steps, sizes, accumulate)
 
-PLANES = ResidueKernels()
+
+PLANES = Residues()
 
 
 def matmul_residue(
@@ -217,11 +229,11 @@ def matmul_residue(
     add: Array | None,
     out: Array,
     total: bool,
-    kernels: ResidueKernels = PLANES,
+    kernels: PlaneKernels = PLANES,
 ) -> None:
-    """Write a sum of one or two products, `matmul_pair`, by residues.
+    """Write a sum of one or two products, `matmul_pair`, by planes of bytes: residues.
 
-    Residues of what is not `Kept` take `RESIDUE_BYTES` at most: beyond it the result is made in
+    Planes of what is not `Kept` take `RESIDUE_BYTES` at most: beyond it the result is made in
     parts.
 
     Args:
@@ -242,7 +254,7 @@ def matmul_residue(
     deepest = max(
         sum(part.stop - part.start for part in (piece.first, piece.second)) for piece in plan
     )
-    task = Task(device, modulus, n_moduli(modulus, parties * deepest), plan, kernels)
+    task = Task(device, modulus, kernels.count(modulus, parties * deepest), plan, kernels)
     sides = [_side(task, x, i % 2 == 1) for i, x in enumerate(operands)]
     sides = [_spread(device, x, batch, total) for x in sides]
     _sum(task, sides, add if total or add is None else add[None], out)
@@ -254,20 +266,20 @@ class Task(NamedTuple):
     Attributes:
         device: where the arrays lie.
         modulus: of the words.
-        n_small: how many small moduli.
+        n_planes: of each operand.
         plan: the pieces of the depth.
         kernels: that cut and multiply.
     """
 
     device: KernelDevice
     modulus: int
-    n_small: int
+    n_planes: int
     plan: list[Piece]
-    kernels: ResidueKernels
+    kernels: PlaneKernels
 
     def cut(self, words: Array) -> Array:
         """Return the planes of words."""
-        return self.kernels.cut(self.device, words, self.modulus, self.n_small)
+        return self.kernels.cut(self.device, words, self.modulus, self.n_planes)
 
 
 def _side(task: Task, matrix: Array | Kept, turns: bool) -> Array:
@@ -277,8 +289,8 @@ def _side(task: Task, matrix: Array | Kept, turns: bool) -> Array:
     """
     if isinstance(matrix, Kept):
         kept = matrix.transposed() if turns else matrix
-        if task.n_small * kept.n_words <= RESIDUE_BYTES:
-            planes: Array = kept.form((task.kernels.form, task.n_small), task.cut, axis=1)
+        if task.n_planes * kept.n_words <= RESIDUE_BYTES:
+            planes: Array = kept.form((task.kernels.form, task.n_planes), task.cut, axis=1)
             return planes
         return kept.words[None]
     return (matrix.swapaxes(-1, -2) if turns else matrix)[None]
@@ -325,7 +337,7 @@ def _most_bytes(task: Task, sides: Sequence[Array], out: Array) -> int:
                 batches = (n for n, step in zip(x.shape[:-2], steps(x), strict=False) if step)
                 lines = -(-x.shape[-2] // kernels.lines) * kernels.lines
                 n_bytes += prod(batches) * lines * padded(piece.part(i), kernels.step)
-        most = max(most, task.n_small * n_bytes)
+        most = max(most, task.n_planes * n_bytes)
     return most
 
 
@@ -357,7 +369,6 @@ def _multiply(
     accumulate: bool,
 ) -> None:
     """Fold the batch axes into one and launch; axes that do not fold are walked one by one."""
-    device, modulus = task.device, task.modulus
     planes = (*planes, None, None)[:4]
     each = [(0,) * (out.ndim + 2) if x is None else steps(x) for x in planes]
     add_steps = (0,) * (out.ndim + 1) if add is None else steps(add)
@@ -375,27 +386,18 @@ def _multiply(
     ]
     *_, add_batch, out_batch = batch_steps
     sizes = (batches, planes[0].shape[1], *out.shape[-2:])
-    products = task.kernels.multiply(device, planes, plane_steps, sizes, piece)
-    join_residues(
-        device,
-        products,
-        modulus,
-        add,
-        (add_steps[0], add_batch, *add_steps[-2:]),
-        out,
-        (out_batch, *steps(out)[-2:]),
-        sizes,
-        accumulate,
-    )
+    add_steps, out_steps = (add_steps[0], add_batch, *add_steps[-2:]), (out_batch, *steps(out)[-2:])
+    target = Target(add, add_steps, out, out_steps, accumulate)
+    task.kernels.write(task.device, task.modulus, planes, plane_steps, sizes, piece, target)
 
 
 @lru_cache(maxsize=64)
 def constants(device: KernelDevice, count: int) -> Array:
     """Return the constants of the first small moduli, on the device."""
-    return device.xp.asarray(np.array(modulus_table(count), np.uint32))
+    return device.asarray(np.array(modulus_table(count), np.uint32))
 
 
 @lru_cache(maxsize=256)
 def _weights(device: KernelDevice, modulus: int, count: int) -> Array:
     """Return the weights of residues, on the device."""
-    return device.xp.asarray(np.array(weights(modulus, count), np.uint32))
+    return device.asarray(np.array(weights(modulus, count), np.uint32))

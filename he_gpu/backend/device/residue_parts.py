@@ -16,7 +16,7 @@ ROWS, COLUMNS = 256, 128
 STEP = 64
 """Of the depth; planes are filled up to a multiple of it."""
 MOST_PARTIES = LARGEST_DEPTH // 128
-"""With more of them one step of each would be too deep, of 64 or of the 128 of `TILES`."""
+"""With more of them one step of each would be too deep, of 64 or of the 128 of tiles."""
 
 
 class Piece(NamedTuple):

@@ -69,4 +69,4 @@ def step_shares(
 @lru_cache(maxsize=1024)
 def _kept(device: KernelDevice, words: bytes, dtype: np.dtype[Any]) -> Array:
     """Return public words on the device, where they stay for the next time."""
-    return device.xp.asarray(np.frombuffer(words, dtype).copy())
+    return device.asarray(np.frombuffer(words, dtype).copy())

@@ -18,7 +18,6 @@ import numpy as np
 
 from he_gpu.backend.emulator import build
 from he_gpu.backend.emulator.graph import EmulatedGraph, TracedModule, tracing
-from he_gpu.backend.graph import recording
 from he_gpu.backend.launch import KernelDevice
 from he_gpu.backend.loader import Kernel, Source
 from he_gpu.errors import (
@@ -83,8 +82,8 @@ class Emulator(KernelDevice):
 
     @property
     def xp(self) -> Any:
-        """NumPy, which takes notes while a function is recorded."""
-        return self._xp if recording() is None or tracing() is None else self._traced
+        """NumPy, which takes notes while a function is watched."""
+        return self._xp if tracing() is None else self._traced
 
     @xp.setter
     def xp(self, module: Any) -> None:

@@ -1,6 +1,6 @@
 """The emulator's stand-in for CUDA graphs: a list of launches and of what NumPy did between them.
 
-Part of the emulator. While a function is recorded, the device's arrays are `Traced`: they note each
+Part of the emulator. While a function is watched, the device's arrays are `Traced`: they note each
 operation on them, and the device's array module notes what makes new ones. A replay does the same
 on the same memory.
 """
@@ -35,22 +35,27 @@ class EmulatedGraph(Graph):
         super().__init__()
         self._start = start
         self._work: list[Callable[[], Any]] = []
-        self._is_tracing = False
+        self._made: dict[int, Array] = {}
+        """Memory that the function made, by its id."""
+        self._traced: dict[int, tuple[Array, Array]] = {}
+        """Arrays that it found, by their id, and what stands for them."""
 
     def replay(self) -> None:
         """Do the recorded work again."""
         for work in self._work:
             work()
 
-    def input(self, array: Array) -> Array:
-        """Return the array, traced."""
-        return array.view(Traced)
+    def found(self, array: Array) -> Array:
+        """Return the array, traced, the same one each time."""
+        array = super().found(array)
+        if not isinstance(array, Traced):
+            array = self._traced.setdefault(id(array), (array, array.view(Traced)))[1]
+        return array
 
     def launched(self, start: Start) -> None:
         """Take note of a kernel that is started."""
         super().launched(start)
-        if self._is_tracing:
-            self._work.append(lambda: self._start(*start))
+        self._work.append(lambda: self._start(*start))
 
     def done(self, function: Callable[..., Any], arguments: Any, options: dict[str, Any]) -> Any:
         """Do an operation of NumPy, and take note of it where it writes memory."""
@@ -68,8 +73,10 @@ class EmulatedGraph(Graph):
 
         if options.get("out") is not None:
             self._work.append(lambda: function(*arguments, **options))
-        elif function.__name__ not in _UNWRITTEN and not _is_view(result, arguments):
-            self._work.append(again)
+        elif not _is_view(result, arguments):
+            self._made[id(_memory(result))] = _memory(result)
+            if function.__name__ not in _UNWRITTEN:
+                self._work.append(again)
         return result.view(Traced)
 
     def assigned(self, array: Array, key: Any, value: Any) -> None:
@@ -82,25 +89,34 @@ class EmulatedGraph(Graph):
         assign()
         self._work.append(assign)
 
+    def _is_made(self, array: Array) -> bool:
+        return id(_memory(array)) in self._made
+
+    def _address(self, array: Array) -> int:
+        return int(array.__array_interface__["data"][0])
+
     def _rehearsed(self, function: Callable[[], T]) -> T:
-        return function()
+        try:
+            return self._recorded(function)
+        finally:
+            self._work.clear()
 
     def _recorded(self, function: Callable[[], T]) -> T:
-        self._is_tracing = True
         try:
             return function()
         finally:
-            self._is_tracing = False
+            self._made.clear()
+            self._traced.clear()
 
 
 def tracing() -> EmulatedGraph | None:
-    """Return the graph that records this thread's work on the emulator, or None."""
+    """Return the graph that watches this thread's work on the emulator, or None."""
     graph = recording()
-    return graph if isinstance(graph, EmulatedGraph) and graph._is_tracing else None
+    return graph if isinstance(graph, EmulatedGraph) else None
 
 
 class TracedModule:
-    """Stands for `numpy` while a function is recorded."""
+    """Stands for `numpy` while a function is watched."""
 
     ndarray = np.ndarray
 
@@ -112,9 +128,9 @@ class TracedModule:
 
 
 class Traced(np.ndarray[Any, Any]):
-    """An array of the emulator whose operations are recorded, and only these: see `EmulatedGraph`.
+    """An array of the emulator whose operations are noted, and only these: see `EmulatedGraph`.
 
-    Outside a recording it is an array like any other.
+    Where no function is watched it is an array like any other.
     """
 
     def __array_ufunc__(
@@ -156,6 +172,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     return value
+
+
+def _memory(array: Array) -> Array:
+    """Return the array that a view is of, or the array itself."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def _is_view(result: Array, arguments: Any) -> bool:

@@ -1,11 +1,25 @@
-"""Steps of a descent by the operations of the protocols, one after the other, and what they send.
+"""Steps of a descent one after the other, by the operations of the protocols, and what they send.
 
 They take what `Backend.descend` and `Backend.descend_replicated` take, so they also tell what steps
 taken together would send.
 """
 
+from functools import partial
+
 from he_gpu.backend.definition import matmul, protocol, replicated
 from he_gpu.backend.definition.words import RING_64
+from he_gpu.mpc import Additive, Replicated
+
+
+def take_singly(monkeypatch):
+    """Let every scheme take steps one by one, with the randomness of those taken together."""
+
+    def prepared(descend, scheme, w, y, forward, backward, n_steps):
+        return descend(scheme, w, y, forward, backward, 0)
+
+    for scheme in (Additive, Replicated):
+        one_by_one = partial(prepared, scheme.descend)
+        monkeypatch.setattr(scheme, "descend", lambda *given, steps=one_by_one: steps(*given))
 
 
 def single_steps(w, y, forward, backward, opened=None):
