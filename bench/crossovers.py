@@ -13,8 +13,15 @@ TILED = ("matmul", "matmul_small", "matmul_thin")
 TIE = 1.02
 """Within 2 % nobody wins; the kernel that has the greater sizes keeps them."""
 MODULI = {"ring_u64": 2**64, "ring_u32": 2**32, "mod_u64": 501337}
-RESIDUE_RIVALS = {"ring_u64": (2**64, ("matmul_limb",)), "mod_u64": (2**61 - 1, TILED[:2])}
+RESIDUE_RIVALS = {
+    "ring_u64": (2**64, ("matmul_limb",)),
+    "mod_u64": (2**61 - 1, TILED[:2]),
+    "ring_u32": (2**32, ("matmul_limb",)),
+    "few_limbs": (501337, ("matmul_limb",)),
+}
 """Moduli in which residues may win, and the kernels that serve where they do not."""
+FEW_LIMBS = ("ring_u32", "few_limbs")
+"""Those in which only products of warpgroups may."""
 
 
 class Walk(NamedTuple):

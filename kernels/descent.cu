@@ -26,6 +26,12 @@ __device__ __forceinline__ u64 truncated_share(u64 opened, u64 low, u64 top, u32
     return top * sign - low + (is_first ? opened >> bits : 0);
 }
 
+// An index, or the last one in its place: so that lanes without an element of their own run as the
+// others do, and loads of several rounds are on their way at once.
+__device__ __forceinline__ u32 within(u32 index, u32 size) {
+    return index < size ? index : size - 1;
+}
+
 // The sum over a warp, in every lane.
 __device__ __forceinline__ u64 warp_sum(u64 x) {
 #pragma unroll
@@ -42,7 +48,7 @@ extern "C" __global__ __launch_bounds__(1024) void descend_ring_u64(
     const u64* __restrict__ g_low, const u64* __restrict__ g_top, u32 steps, u32 parties,
     u32 rows, u32 width, u32 targets, u32 f_bits, u32 g_bits) {
     const u32 weights = width * targets, residuals = rows * targets;
-    const u32 lane = threadIdx.x % LANES;
+    const u32 lane = threadIdx.x % LANES, rounds = (width + LANES - 1) / LANES;
     DYNAMIC_SHARED(u64, shared);
     u64* share = shared;                           // (parties, width, targets)
     u64* opened = share + parties * weights;       // (width, targets)
@@ -72,9 +78,11 @@ extern "C" __global__ __launch_bounds__(1024) void descend_ring_u64(
                 const u64* mask = f_mask + (p * rows + row) * width;
                 const u64* words = share + p * weights + target;
 #pragma unroll 4
-                for (u32 k = lane; k < width; k += LANES) {
-                    sum += f_opened[row * width + k] * words[k * targets];
-                    sum += mask[k] * opened[k * targets + target];
+                for (u32 round = 0; round < rounds; round++) {
+                    const u32 k = within(round * LANES + lane, width);
+                    u64 term = f_opened[row * width + k] * words[k * targets];
+                    term += mask[k] * opened[k * targets + target];
+                    sum += round * LANES + lane < width ? term : 0;
                 }
             }
             const u64 z = warp_sum(sum + c);
@@ -126,13 +134,16 @@ __device__ __forceinline__ Cross cross_products(const u64* matrix, u32 a, const 
                                                 u32 first, u32 every, u32 depth, u32 targets) {
     Cross sums = {0, 0};
 #pragma unroll 4
-    for (u32 k = first; k < depth; k += every) {
+    for (u32 round = 0; round < (depth + every - 1) / every; round++) {
+        const u32 k = within(round * every + first, depth);
         const u64 *row = matrix + k, *words = column + k * targets;
         const u64 left[3] = {row[0], row[a], row[2 * a]};
         const u64 x[3] = {words[0], words[b], words[2 * b]};
-        sums.pair += left[0] * (x[0] + x[1]) + left[1] * x[0];
-        sums.pair += left[1] * (x[1] + x[2]) + left[2] * x[1];
-        sums.third += left[2] * (x[2] + x[0]) + left[0] * x[2];
+        const u64 own = left[0] * (x[0] + x[1]) + left[1] * x[0];
+        const u64 next = left[1] * (x[1] + x[2]) + left[2] * x[1];
+        const u64 third = left[2] * (x[2] + x[0]) + left[0] * x[2];
+        sums.pair += round * every + first < depth ? own + next : 0;
+        sums.third += round * every + first < depth ? third : 0;
     }
     return sums;
 }

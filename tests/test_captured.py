@@ -17,6 +17,7 @@ from he_gpu.errors import (
     ForkedProcessError,
     SessionClosedError,
 )
+from he_gpu.mpc.pool import Pool
 from tests.backend import strict
 from tests.conftest import require_device
 
@@ -126,6 +127,10 @@ STEPS = {
     ),
     "views": views,
     "closed over": closed_over,
+    "shared": lambda s: (
+        lambda x: x * s.share(A, owner=s.parties[1]) + s.share(A[0]),
+        (s.share(A),),
+    ),
     "sort": lambda s: (lambda x: (x.sort(axis=1), x.argmax(axis=1)), (s.share(A),)),
     "convolution": lambda s: (
         lambda x, w: he.conv2d(x, w, padding=1),
@@ -134,7 +139,7 @@ STEPS = {
 }
 NARROW = (
     *("descent", "network", "constants", "comparison", "joined", "places"),
-    *("many", "masks", "numbers", "nothing", "views", "closed over"),
+    *("many", "masks", "numbers", "nothing", "views", "closed over", "shared"),
 )
 """Steps that fit a ring of 32 bits."""
 
@@ -315,6 +320,30 @@ def test_an_interrupted_replay_uses_no_nonce_twice(at, drawn):
     assert len(set(drawn)) == len(drawn)
 
 
+def test_calls_are_counted_for_the_graph_that_makes_them_alone(graph_device):
+    """Whoever else draws meanwhile, such as another thread, takes numbers as ever."""
+    with session(graph_device) as s:
+        prg, (own, other) = s.keys.prg("test", s.backend), (s.backend.graph() for _ in range(2))
+        calls, first = s.backend.asarray(np.zeros(1, np.uint64)), prg.skip(3)
+        numbers = []
+
+        def draw():
+            with prg.counted_by(own, calls, first):
+                nonce = prg.stream((1,), 2**64).nonce
+            assert getattr(nonce, "calls", calls) is calls
+            numbers.append((hasattr(nonce, "calls"), int.from_bytes(nonce, "little")))
+
+        draw()
+        other.rehearse(draw)
+        own.rehearse(draw)
+        own.record(draw)
+        with pytest.raises(CaptureError, match="no graph can count it"):
+            other.record(draw)
+        draw()
+        assert first == 0
+        assert numbers == [(False, 3), (False, 4), (True, 5), (True, 6), (False, 8)]
+
+
 def test_two_threads_use_no_nonce_twice(drawn):
     """A session is for one thread at a time; one that disobeys must not cost the masks."""
     with session("emulator", seed=None) as s:
@@ -350,6 +379,27 @@ def test_recorded_steps_take_nothing_that_was_made_ahead(graph_device, protocol)
                 assert np.abs(found.reveal()).max() < 1e-4
                 shares.append(to_numpy(found).tobytes())
         assert len(set(shares)) == len(shares) == 8
+
+
+def test_a_pool_serves_recorded_steps_one_by_one(graph_device):
+    pool, made, graph = Pool(), [], he.Session(device=graph_device).backend.graph()
+
+    def make(n):
+        made.append(n)
+        return (list(range(n)),)
+
+    def taken():
+        pool.take("a", make, lambda: 8), pool.take("a", make, lambda: 8)
+        return pool.take_ahead([("b", make, lambda: 8)], 3)
+
+    pool.expect(9)
+    assert graph.rehearse(taken) == graph.record(taken) == (0, [])
+    assert made == [1] * 4
+    taken()
+    assert 9 in made[4:]
+    before = len(made)
+    graph.rehearse(taken)
+    assert made[before:] == [1, 1]
 
 
 def test_another_sessions_randomness_is_refused(graph_device):

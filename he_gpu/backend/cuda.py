@@ -183,12 +183,6 @@ class CudaGraph(Graph):
             if isinstance(value, self._xp.ndarray) and not self._is_made(value):
                 self._keep(value)
 
-    def constant(self, words: Any, move: Callable[[Any], Any]) -> Any:
-        """Return words moved to the device, which stay there."""
-        moved = super().constant(words, move)
-        self._keep(moved)
-        return moved
-
     def _is_made(self, array: Any) -> bool:
         return array.data.mem.ptr in self._own
 

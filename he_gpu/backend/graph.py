@@ -50,10 +50,11 @@ class Graph(ABC):
     def __init__(self) -> None:
         self._launches: list[tuple[Any, ...]] = []
         self._constants: list[tuple[Array, Any]] = []
+        """Public words and where they were moved, which replays read."""
         self._places: list[int] = []
         """Addresses of the arrays that were found."""
         self._kept: dict[int, Any] = {}
-        """Arrays that replays read, by their id: nobody else may keep them alive."""
+        """Other arrays that replays read, by their id: nobody else may keep them alive."""
         self.is_rehearsal = True
         self._n_launches = self._n_constants = self._n_found = 0
 
@@ -149,7 +150,6 @@ class Graph(ABC):
     def _watched(self, is_rehearsal: bool) -> Iterator[None]:
         self.is_rehearsal = is_rehearsal
         self._n_launches = self._n_constants = self._n_found = 0
-        self._kept.clear()
         token = _recording.set(self)
         try:
             yield

@@ -92,7 +92,9 @@ class Trainer:
 
     Cost: an epoch costs its steps. A logged one also the loss of all samples, 65536 elements of
         predictions at a time, and 1 round and one word; it keeps the epoch's predictions. Secret
-        inputs are masked and opened once for all epochs of a fit, by `SecretTensor.masked`.
+        inputs are masked and opened once for all epochs of a fit, by `SecretTensor.masked`. In a
+        session with graph=True steps on secrets repeat without Python, see `Session.captured`,
+        where every module says that it repeats (`Module.repeats`); they leave no gradients behind.
     Leaks: the loss of each logged epoch, what metrics reveal, and how many epochs callbacks let
         pass. Which samples make a batch is public.
 

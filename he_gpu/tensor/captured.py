@@ -110,7 +110,7 @@ class _Repeated:
         self._first: list[int] = []
         """The numbers of the generators' first calls in the step that is taken."""
         self._counted: list[int] | None = None
-        """What `_calls` holds, or None where nobody knows."""
+        """What `_calls` holds, or None before the first replay."""
         self._in_step: list[int] = []
         """The calls of a step."""
         self._spent: list[int] = []
@@ -146,7 +146,6 @@ class _Repeated:
             self._more[...] = self._session.backend.asarray(np.array(self._in_step, np.uint64))
             self._spent = _differences(spent, scheme.spent())
             self._results = results
-        self._counted = None  # unless the step is taken, nobody knows how far it came
         self._graph.replay()
         self._counted = [first + n for first, n in zip(self._first, self._in_step, strict=True)]
         return _mapped(self._results, self._copied)

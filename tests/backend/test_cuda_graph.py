@@ -6,15 +6,16 @@ import weakref
 import numpy as np
 import pytest
 
+import he_gpu as he
 from he_gpu.backend import emulator, found, recording, registry
-from he_gpu.backend.device import elementwise
+from he_gpu.backend.device import elementwise, leaves, steps
 from he_gpu.errors import CaptureError
 from tests import test_captured
 from tests.backend import capturing, strict
 from tests.conftest import require_device
 
 WORDS = np.arange(12, dtype=np.uint64).reshape(3, 4)
-PROTOCOLS = ("additive", "additive-5", "additive-32", "replicated")
+PROTOCOLS = ("additive", "additive-32", "replicated")
 
 
 @pytest.fixture
@@ -109,28 +110,30 @@ def test_what_cuda_refuses_is_a_capture_error(device):
 
 def test_memory_that_replays_read_is_kept_alive_and_no_other(device):
     graph = device.graph()
-    places = {name: strict.asarray(WORDS) for name in ("kernel", "module")}
-    made = []
+    places = {name: strict.asarray(WORDS) for name in ("kernel", "module", "argument")}
+    made, first = [], []
 
     def work():
-        x, y = (found(place) for place in places.values())
-        inner = elementwise.neg(device, x, 2**64)
+        x, y = (found(places[name]) for name in ("kernel", "module"))
+        inner = elementwise.add(device, x, places["argument"], 2**64)
+        first.append(device.xp.zeros((3, 4), np.uint64))
+        elementwise.neg(device, first[0], 2**64)  # the rehearsal's, in the recording too
         constant = registry.KernelDevice.asarray(device, np.array([5], np.uint64))
         made.append((weakref.ref(inner._host), weakref.ref(constant._host)))
         return device.xp.concatenate([elementwise.add(device, inner, constant, 2**64), y])
 
     graph.rehearse(work)
     graph.record(work)
-    alive = [weakref.ref(place._host) for place in places.values()]
-    places.clear()
+    alive = [weakref.ref(place._host) for place in (*places.values(), first[0])]
+    places.clear(), first.clear()
     gc.collect()
-    assert [each() is not None for each in alive] == [True, True]
+    assert [each() is not None for each in alive] == [True] * 4
     inner, constant = made[-1]
     assert inner() is None  # which lives on as memory of the graph's pool
     assert constant() is not None
     del graph
     gc.collect()
-    assert [each() for each in (*alive, constant)] == [None] * 3
+    assert [each() for each in (*alive, constant)] == [None] * 5
 
 
 def test_arrays_that_are_others_than_before_are_refused(device):
@@ -149,11 +152,37 @@ def test_arrays_that_are_others_than_before_are_refused(device):
 # Whole steps: nothing of them moves between host and device while they are captured.
 
 STEPS = test_captured.STEPS | {
+    "pooled": lambda s: (
+        lambda x: he.max_pool2d(x, (1, 10), stride=1),
+        (s.share(np.arange(24.0).reshape(1, 2, 12) % 7),),
+    ),
     "thresholds": lambda s: (
         lambda x: (x > np.arange(30.0).reshape(10, 3)[:, None]) + (x < np.array([1.0, 2.0, 3.0])),
         (s.share(test_captured.A),),
     ),
 }
+
+
+def test_numbers_that_are_forgotten_in_each_step_are_constants_of_it(sessions):
+    """What a device keeps of public numbers is not kept for ever."""
+    with test_captured.session("emulator") as s:
+        step, operands = STEPS["thresholds"](s)
+
+        def forgetting(x):
+            for kept in (leaves._kept_numbers, steps._kept):
+                kept.cache_clear()
+            return step(x) + x.relu()
+
+        taken, expected = s.captured(forgetting), forgetting(*operands).reveal()
+        for _ in range(3):
+            assert np.array_equal(taken(*operands).reveal(), expected)
+
+
+def test_many_parties_are_captured(sessions):
+    with he.Session(parties=9, device="emulator", graph=True) as s:
+        taken, x = s.captured(lambda x: x[[1, 0, 1], [2, 0, 0]] * 2.0), s.share(test_captured.A)
+        for _ in range(3):
+            assert taken(x).reveal().tolist() == [-3.0, 2.0, 0.5]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from he_gpu.backend import get_backend, recording
+from he_gpu.backend import Kept, found, get_backend, recording
 from he_gpu.backend.device import elementwise
 from he_gpu.errors import CaptureError
 from tests.backend import strict
@@ -137,6 +137,27 @@ def test_words_that_are_moved_are_kept_and_must_be_the_same(device):
         graph.record(lambda: backend.add(graph.found(place), place, 2**64))
 
 
+def test_the_arrays_that_work_begins_from_must_be_the_same(device):
+    places = [device.xp.asarray(WORDS).copy() for _ in range(2)]
+
+    def work(*which):
+        return lambda: [found(places[at]) for at in which]
+
+    for again, message in (
+        ((0,), "had 2 arrays to begin from before, now 1"),
+        ((0, 1, 1), r"array 2 .* of shape \(2, 3, 4\), is another one"),
+        ((0, 0), "array 1 .* is another one than before"),
+    ):
+        graph = device.graph()
+        graph.rehearse(work(0, 1))
+        with pytest.raises(CaptureError, match=message):
+            graph.record(work(*again))
+    graph = device.graph()
+    empty = device.xp.zeros((0, 3), np.uint64)
+    graph.rehearse(lambda: found(empty.copy()))
+    graph.record(lambda: found(device.xp.zeros((3, 0), np.uint64)))
+
+
 def test_nothing_is_read_from_the_device(device):
     backend, place = get_backend(device.name), device.xp.asarray(WORDS)
     graph = device.graph()
@@ -161,6 +182,31 @@ def test_the_emulator_refuses_reads_of_single_arrays(device, read):
     with pytest.raises(CaptureError, match="reads from the device"):
         graph.rehearse(lambda: read(graph.found(place)))
     assert read(place.view(type(graph.found(place)))) == read(place)  # outside it is an array
+
+
+def test_forms_of_operands_are_kept_where_they_will_be_computed_again(device):
+    """A form that a recorded step makes lies in the graph's memory: the step's own alone."""
+    place, made = device.xp.asarray(WORDS), []
+    outside = Kept(place)
+
+    def form(kept, name):
+        return kept.form(
+            name, lambda words: made.append(name) or elementwise.neg(device, words, 97)
+        )
+
+    def work():
+        inside = Kept(found(place))
+        for kept, name in ((outside, "outside"), (inside, "inside")):
+            form(kept, name), form(kept, name)
+        return form(inside, "inside")
+
+    graph = device.graph()
+    graph.rehearse(work)
+    graph.record(work)
+    assert made == ["outside", "outside", "inside"] * 2
+    form(outside, "outside")
+    graph.rehearse(work)
+    assert made[6:] == ["outside", "inside"]
 
 
 def test_the_cpu_has_no_graphs():

@@ -77,7 +77,9 @@ def test_parts_in_products_of_kernels(kernel_device, kernel, modulus):
 )
 def test_parts_are_cut_once(kernel, cut):
     rng, device = np.random.default_rng(3), emulator.device()
-    x, y = some_words(rng, (4, 17, 40), RING_64), some_words(rng, (4, 40, 9), RING_64)
+    x, y = (
+        device.xp.asarray(some_words(rng, shape, RING_64)) for shape in ((4, 17, 40), (4, 40, 9))
+    )
     kept, others = Kept(x), 2 if kernel == "matmul_residue" else 0
     with launcher.forced(kernel):
         for cuts in (1 + others, others):

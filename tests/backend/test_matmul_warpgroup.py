@@ -13,7 +13,7 @@ from he_gpu.backend.definition.words import RING_32, RING_64
 from he_gpu.backend.device import matmul as launcher
 from he_gpu.backend.device import matmul_residue, residue_parts
 from he_gpu.backend.device import matmul_warpgroup as kernels
-from he_gpu.backend.device.crossovers import FEW_LIMBS_CROSSOVER, RESIDUE_CROSSOVERS
+from he_gpu.backend.device.crossovers import RESIDUE_CROSSOVERS
 from he_gpu.backend.device.plane_kernels import Target
 from he_gpu.backend.emulator import Emulator
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, KernelFaultError
@@ -268,8 +268,10 @@ def keep_sides(side):
 @pytest.mark.usefixtures("require_emulator", "forced")
 def test_kept_operands_are_cut_once_for_either_side():
     rng, device, cut = np.random.default_rng(8), emulator.device(), "cut_tiles_u64"
-    a, b = some_words(rng, (20, 150), RING_64), some_words(rng, (150, 7), RING_64)
+    words = [some_words(rng, shape, RING_64) for shape in ((20, 150), (150, 7), (9, 150))]
+    a, b, c = map(device.xp.asarray, words)
     left, right = Kept(a), Kept(b)
+    expected = definition.matmul(*words[:2], RING_64)
     for operands, cuts in (
         ((left, b), 2),
         ((left, b), 1),
@@ -277,17 +279,16 @@ def test_kept_operands_are_cut_once_for_either_side():
         ((left, right), 0),
     ):
         before = emulator.launches[cut]
-        assert_same(launcher.matmul(device, *operands, RING_64), definition.matmul(a, b, RING_64))
+        assert_same(launcher.matmul(device, *operands, RING_64), expected)
         assert emulator.launches[cut] == before + cuts
     # Lines of a are columns of its transpose: the same tiles serve on the other side.
-    c = some_words(rng, (9, 150), RING_64)
     before = emulator.launches[cut]
     found = launcher.matmul(device, c, left.transposed(), RING_64)
-    assert_same(found, definition.matmul(c, a.T.copy(), RING_64))
+    assert_same(found, definition.matmul(words[2], words[0].T.copy(), RING_64))
     assert emulator.launches[cut] == before + 1
     # Planes are another form.
     with launcher.forced("matmul_residue"):
-        assert_same(launcher.matmul(device, left, right, RING_64), definition.matmul(a, b, RING_64))
+        assert_same(launcher.matmul(device, left, right, RING_64), expected)
     assert emulator.launches[cut] == before + 1
 
 
@@ -310,8 +311,8 @@ def test_one_architecture_takes_warpgroups(capability, monkeypatch):
     assert ran[MULTIPLY[0]] == fast
     assert ran["multiply_residues_s8"] == (not fast)
     # Rings with few limbs go by planes there alone, from larger sizes on.
-    side, depth, results = FEW_LIMBS_CROSSOVER
-    for modulus in (RING_32, 501337):
+    for modulus, name in ((RING_32, "ring_u32"), (501337, "few_limbs")):
+        side, depth, results = RESIDUE_CROSSOVERS[name]
         least = (1, 1, side, results // side, depth, 0)
         assert launcher._residues_serve(device, least, modulus, None) == fast
         for i, less in ((2, side - 1), (4, depth - 1)):
@@ -320,7 +321,7 @@ def test_one_architecture_takes_warpgroups(capability, monkeypatch):
     least = (1, 1, 4096, 4096, 4096, 0)
     assert launcher._residues_serve(device, least, RING_64, None)
     assert not launcher._residues_serve(device, least, RING_64, 16)
-    monkeypatch.setattr(launcher, "FEW_LIMBS_CROSSOVER", bound)
+    monkeypatch.setitem(RESIDUE_CROSSOVERS, "ring_u32", bound)
     a, b = (x.astype(np.uint32) for x in (a, b))
     before = emulator.launches.copy()
     result = launcher.matmul(device, a, b, RING_32)

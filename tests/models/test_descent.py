@@ -265,6 +265,17 @@ def test_what_single_steps_do_in_another_way_is_not_taken_together(bits):
             G.matmul(y, frac_bits=w_bits)
 
 
+@pytest.mark.parametrize("masked", ["F", "G", "both"])
+def test_steps_by_matrices_without_masks_are_not_taken_together(masked):
+    with he.Session(device="cpu") as session:
+        F, w, y = session.share(X), session.share(np.ones((2, 1))), session.share(Y[:, None])
+        G = F.T
+        F, G = F if masked == "G" else F.masked(), G if masked == "F" else G.masked()
+        for _ in session.steps(3):
+            assert descended(w, y, F, G, 3)[1] == (3 if masked == "both" else 0)
+            break
+
+
 def test_a_closed_session_takes_no_steps():
     session = he.Session(device="cpu")
     F, w, y = session.share(X).masked(), session.share(np.ones((2, 1))), session.share(Y[:, None])
@@ -292,3 +303,20 @@ def test_steps_are_taken_together_where_every_party_is_here(hosted):
         assert found == (hosted == "all")
         scheme.product("matmul", F, w, 9)
         scheme.product("matmul", G, y, 11)
+
+
+def test_steps_taken_together_are_left_out_of_the_count(monkeypatch):
+    with he.Session(device="cpu") as session:
+        announced, found = [], []
+        monkeypatch.setattr(
+            session.scheme, "expect", lambda n_repeats, singly=False: announced.append(n_repeats)
+        )
+        steps = session.steps(9)
+        for step in steps:
+            found.append(step)
+            if step in (0, 4):
+                steps.send(3)
+        assert found == [0, 4, 8]
+        assert announced == [9, 5, 1, 0]
+        steps = session.steps(3)
+        assert [steps.send(2) for _ in steps] == [0]  # all of them at once

@@ -77,14 +77,15 @@ made in parts, and larger operands are cut for each product."""
 #         m = n = k = 1024: the launches pay from 1.6e9 products on.
 #   q:    words cost 4.7e-13, some 14 instructions a product. Residues cost 5.6e-14 in tiles that
 #         are half empty + 1.0e-13 + 0.9e-13 at m = n = k = 128: the launches pay from 4.5e7 on.
-RESIDUE_CROSSOVERS: dict[str, ResidueCrossover] = {
-    "ring_u64": ResidueCrossover(side=1024, depth=1024, results=2**21),
-    "mod_u64": ResidueCrossover(side=128, depth=128, results=2**19),
-}
-
 # Where there are products of warpgroups, rings with few limbs may go by planes of bytes too: in the
 # model they make 1.6e15 byte operations a second, four fifths of the peak.
 #   2^32: limbs by mma.sync cost 20 / 1.2e15 = 1.7e-14. The same limbs in tiles cost 1.3e-14 +
 #         0.1e-14 at m = n = k = 4096 (8 bytes to cut a word, 4 to write a result).
 #   q:    limbs cost 18 / 1.2e15 = 1.5e-14 up to 2^24. Eight residues cost 1.3e-14 at 4096.
-FEW_LIMBS_CROSSOVER = ResidueCrossover(side=4096, depth=4096, results=2**24)
+RESIDUE_CROSSOVERS: dict[str, ResidueCrossover] = {
+    "ring_u64": ResidueCrossover(side=1024, depth=1024, results=2**21),
+    "mod_u64": ResidueCrossover(side=128, depth=128, results=2**19),
+    "ring_u32": ResidueCrossover(side=4096, depth=4096, results=2**24),
+    "few_limbs": ResidueCrossover(side=4096, depth=4096, results=2**24),
+}
+"""The last two where there are products of warpgroups: 2^32, and q up to 2^24."""

@@ -21,7 +21,6 @@ from he_gpu.backend.device import matmul_residue as residue
 from he_gpu.backend.device import matmul_warpgroup as warpgroup
 from he_gpu.backend.device.crossovers import (
     BUSY_BLOCKS,
-    FEW_LIMBS_CROSSOVER,
     LIMB_CROSSOVERS,
     RESIDUE_CROSSOVERS,
     THIN,
@@ -402,10 +401,11 @@ def _residues_serve(
     kernel = _forced.get()
     if kernel is not None or b_bits:
         return kernel in RESIDUES
-    if modulus == RING_64 or limb_kernel(modulus) is None:
-        return residue.serves(device, sizes, RESIDUE_CROSSOVERS[domain(modulus)])
-    fast = device.compute_capability == warpgroup.CAPABILITY
-    return fast and residue.serves(device, sizes, FEW_LIMBS_CROSSOVER)
+    name, few = domain(modulus), modulus != RING_64 and limb_kernel(modulus) is not None
+    if few and device.compute_capability != warpgroup.CAPABILITY:
+        return False
+    bound = RESIDUE_CROSSOVERS["few_limbs" if few and modulus != RING_32 else name]
+    return residue.serves(device, sizes, bound)
 
 
 def _plane_kernels(device: KernelDevice, modulus: int, depths: Sequence[int]) -> PlaneKernels:
