@@ -166,7 +166,9 @@ class CudaGraph(Graph):
         self._xp, self._device = xp, device
         with device:
             self._stream = xp.cuda.Stream(non_blocking=True)
-        self._pool = xp.cuda.MemoryPool()
+        free = xp.get_default_memory_pool().free_all_blocks
+        # Not a method: a graph that is dropped must not wait for the garbage collector.
+        self._pool = xp.cuda.MemoryPool(functools.partial(_block, xp.cuda, free))
         self._own: set[int] = set()
         """Addresses of the memory that the function asked for."""
         self._graph: Any = None
@@ -226,6 +228,23 @@ class CudaGraph(Graph):
         memory = self._pool.malloc(n_bytes)
         self._own.add(memory.mem.ptr)
         return memory
+
+
+def _block(cuda: Any, free: Callable[[], None], n_bytes: int) -> Any:
+    """Return new memory for a graph; an error of CUDA would let CuPy free what it has recorded.
+
+    Args:
+        cuda: the module cupy.cuda.
+        free: gives back memory that others no longer use.
+        n_bytes: how much.
+    """
+    with contextlib.suppress(cuda.runtime.CUDARuntimeError):
+        return cuda.MemoryPointer(cuda.Memory(n_bytes), 0)
+    free()
+    try:
+        return cuda.MemoryPointer(cuda.Memory(n_bytes), 0)
+    except cuda.runtime.CUDARuntimeError as error:
+        raise CaptureError(f"graph: no memory for {n_bytes} bytes: {error}") from error
 
 
 def _call(

@@ -5,9 +5,10 @@ Layer: nn, above module and optimizer. See `Session.captured` for what recording
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
+from he_gpu.nn.loss_curve import LossFunction, checked_loss
 from he_gpu.nn.module import Module
 from he_gpu.nn.optimizer import Optimizer
 from he_gpu.nn.values import Value, is_secret
@@ -15,13 +16,12 @@ from he_gpu.nn.variable import Variable
 from he_gpu.session import Session
 from he_gpu.tensor import SecretTensor
 
-Loss = Callable[..., Any]
-Step = Callable[[Variable, Value, Loss], Any]
 Numbers = dict[int, dict[str, Any]]
 """Public numbers that an optimiser remembers, by parameter."""
 
 MOST_KINDS = 8
 """Kinds of steps that are kept: of batches of other sizes, at other learning rates."""
+_Found = tuple[Variable | None, Variable]
 
 
 class RepeatedStep:
@@ -30,14 +30,13 @@ class RepeatedStep:
     Args:
         model: what is trained.
         optimizer: of its parameters.
-        step: takes inputs, targets and a loss, changes both, and returns loss and prediction.
     """
 
-    def __init__(self, model: Module, optimizer: Optimizer, step: Step):
-        self._model, self._optimizer, self._step = model, optimizer, step
+    def __init__(self, model: Module, optimizer: Optimizer):
+        self._model, self._optimizer = model, optimizer
         self._kinds: dict[Hashable, _Kind] = {}
 
-    def __call__(self, x: Variable, target: Value, loss: Loss) -> tuple[Variable | None, Variable]:
+    def __call__(self, x: Variable, target: Value, loss: LossFunction) -> _Found:
         """Take the step.
 
         Returns:
@@ -46,7 +45,7 @@ class RepeatedStep:
         state, numbers = self._state()
         operands, modules = [x.value, target, *state], self._modules(loss)
         if not _repeats(operands, modules):
-            return self._step(x, target, loss)  # type: ignore[no-any-return]
+            return self._step(x, target, loss)
         read = [loss, *modules, *self._others(modules)]
         key = self._key(operands, numbers, modules), tuple(map(id, read))
         kind = self._kinds.pop(key, None) or _Kind(self, operands[0].session, numbers, read)
@@ -62,11 +61,23 @@ class RepeatedStep:
         self.assign(changed, kind.after)
         return None, Variable(prediction)
 
-    def changed(self, x: SecretTensor, target: SecretTensor, loss: Loss) -> tuple[Any, Numbers]:
+    def changed(
+        self, x: SecretTensor, target: SecretTensor, loss: LossFunction
+    ) -> tuple[Any, Numbers]:
         """Return what the step makes of the state, and the prediction; and the numbers."""
         _, prediction = self._step(Variable(x), target, loss)
         state, numbers = self._state()
         return (*state, prediction.value), numbers
+
+    def _step(self, x: Variable, target: Value, function: LossFunction) -> _Found:
+        """Change the parameters once; return loss and prediction, the former not yet computed."""
+        self._model.zero_grad()
+        self._optimizer.zero_grad()
+        prediction = self._model(x)
+        loss = checked_loss(function(prediction, target))
+        loss.backward()
+        self._optimizer.step()
+        return loss, prediction
 
     def assign(self, state: Iterable[Value], numbers: Numbers) -> None:
         """Put values and numbers where `_state` found them, and forget gradients of others."""
@@ -93,7 +104,7 @@ class RepeatedStep:
         }
         return values, numbers
 
-    def _modules(self, loss: Loss) -> list[Module]:
+    def _modules(self, loss: LossFunction) -> list[Module]:
         """Return all modules that a step runs."""
         own = loss.modules() if isinstance(loss, Module) else ()
         return [*self._model.modules(), *own]
@@ -137,19 +148,24 @@ class _Kind:
 
     Attributes:
         captured: the step as a function of its operands.
-        after: the numbers after it.
         session: of its operands.
     """
 
     def __init__(self, step: RepeatedStep, session: Session, before: Numbers, read: Sequence[Any]):
-        self.after, self.session, self._read = before, session, read
+        self.session, self._read = session, read
+        self._after = after = [before]
 
         def run(x: SecretTensor, target: SecretTensor, *state: SecretTensor) -> Any:
             step.assign(state, before)
-            changed, self.after = step.changed(x, target, read[0])
+            changed, after[0] = step.changed(x, target, read[0])
             return changed
 
         self.captured = session.captured(run)
+
+    @property
+    def after(self) -> Numbers:
+        """The optimiser's numbers after the step."""
+        return self._after[0]
 
 
 def _repeats(operands: Sequence[Value], modules: Sequence[Module]) -> bool:

@@ -21,7 +21,6 @@ from he_gpu.nn.loss_curve import (
     EpochLoss,
     LossCurve,
     LossFunction,
-    checked_loss,
     is_mean,
     joined,
     revealed,
@@ -38,7 +37,7 @@ from he_gpu.nn.trainer_arguments import (
     count,
     flag,
 )
-from he_gpu.nn.values import Value, is_secret, session_of
+from he_gpu.nn.values import is_secret, session_of
 from he_gpu.nn.variable import Variable
 from he_gpu.session import Session
 
@@ -148,7 +147,7 @@ class Trainer:
         self.max_growth = None if max_growth is None else real(_NAME, "max_growth", max_growth, 1.0)
         self.progress = None if progress is None else flag("progress", progress)
         self._losses = LossCurve(self.max_growth)
-        self._take = RepeatedStep(model, optimizer, self._step)
+        self._take = RepeatedStep(model, optimizer)
         self.metrics_: dict[str, list[float]] = {name: [] for name in self.metrics}
         self.metric_epochs_: list[int] = []
         self.n_epochs_ = 0
@@ -243,18 +242,6 @@ class Trainer:
             rate = self.optimizer.lr
             bounds = whole.of_zero(), whole.limit(session)
             self._losses.add(epoch, loss_of_all, session, rate, n, *bounds)
-
-    def _step(
-        self, x: Variable, target: Value, function: LossFunction
-    ) -> tuple[Variable, Variable]:
-        """Change the parameters once; return loss and prediction, the former not yet computed."""
-        self.model.zero_grad()
-        self.optimizer.zero_grad()
-        prediction = self.model(x)
-        loss = checked_loss(function(prediction, target))
-        loss.backward()
-        self.optimizer.step()
-        return loss, prediction
 
     @contextmanager
     def _finite(self, session: Session | None) -> Iterator[None]:

@@ -18,23 +18,39 @@ class Cupy:
         calls: what was asked of streams, events and graphs, in order.
         current: the current stream.
         fails: what `end_capture` is to raise, or None.
+        shortages: how often the next calls for memory fail.
     """
 
     ndarray = strict.StrictArray
 
     def __init__(self):
         vars(self).update({k: v for k, v in vars(strict.module).items() if k != "cuda"})
-        self.calls, self.fails, self.allocate = [], None, None
+        self.calls, self.fails, self.shortages, self.allocate = [], None, 0, None
         self._known = {}
         self.null = self.current = Stream(self, "null")
         self.cuda = SimpleNamespace(
             Stream=lambda non_blocking: Stream(self, "own", non_blocking),
-            MemoryPool=lambda: Pool(self),
+            MemoryPool=lambda allocator: Pool(self, allocator),
+            MemoryPointer=lambda memory, offset: SimpleNamespace(
+                mem=memory, ptr=memory.ptr + offset
+            ),
+            Memory=self.memory,
             get_current_stream=lambda: self.current,
             using_allocator=self.using_allocator,
             runtime=SimpleNamespace(CUDARuntimeError=strict.RefusedError),
             driver=SimpleNamespace(CUDADriverError=OSError),
         )
+
+        self.get_default_memory_pool = lambda: SimpleNamespace(
+            free_all_blocks=lambda: self.calls.append(("free",))
+        )
+
+    def memory(self, n_bytes):
+        assert n_bytes == self.pending.nbytes
+        if self.shortages:
+            self.shortages -= 1
+            raise strict.RefusedError("out of memory")
+        return SimpleNamespace(ptr=self.pending.ctypes.data)
 
     @contextmanager
     def using_allocator(self, allocate):
@@ -66,14 +82,16 @@ class Cupy:
 
 
 class Pool:
-    """Stands for `cupy.cuda.MemoryPool`."""
+    """Stands for `cupy.cuda.MemoryPool`; nothing that was free lies in it."""
 
-    def __init__(self, cupy):
-        self.cupy = cupy
+    def __init__(self, cupy, allocator):
+        self.cupy, self.allocator = cupy, allocator
 
     def malloc(self, n_bytes):
-        assert n_bytes == self.cupy.pending.nbytes
-        return SimpleNamespace(mem=SimpleNamespace(ptr=self.cupy.pending.ctypes.data))
+        try:
+            return self.allocator(n_bytes)
+        except strict.RefusedError:
+            raise AssertionError("CuPy frees memory here that a capture has used") from None
 
 
 class Stream:

@@ -108,6 +108,24 @@ def test_what_cuda_refuses_is_a_capture_error(device):
     assert not strict.watched.capturing
 
 
+@pytest.mark.parametrize("phase", ["rehearse", "record"])
+def test_a_lack_of_memory_frees_none_of_the_graphs(device, phase):
+    work, calls = work_of(device), device.cupy.calls
+    for shortages in (1, 2):
+        graph = device.graph()
+        if phase == "record":
+            graph.rehearse(work)
+        calls.clear()
+        device.cupy.shortages = shortages
+        if shortages == 1:
+            getattr(graph, phase)(work)
+        else:
+            with pytest.raises(CaptureError, match="no memory for 96 bytes: out of memory"):
+                getattr(graph, phase)(work)
+        assert calls.count(("free",)) == 1
+        assert not strict.watched.capturing
+
+
 def test_memory_that_replays_read_is_kept_alive_and_no_other(device):
     graph = device.graph()
     places = {name: strict.asarray(WORDS) for name in ("kernel", "module", "argument")}
@@ -131,9 +149,9 @@ def test_memory_that_replays_read_is_kept_alive_and_no_other(device):
     inner, constant = made[-1]
     assert inner() is None  # which lives on as memory of the graph's pool
     assert constant() is not None
+    last = weakref.ref(graph)
     del graph
-    gc.collect()
-    assert [each() for each in (*alive, constant)] == [None] * 5
+    assert [each() for each in (last, *alive, constant)] == [None] * 6
 
 
 def test_arrays_that_are_others_than_before_are_refused(device):

@@ -55,7 +55,8 @@ class EmulatedGraph(Graph):
     def launched(self, start: Start) -> None:
         """Take note of a kernel that is started."""
         super().launched(start)
-        self._work.append(lambda: self._start(*start))
+        run = self._start
+        self._work.append(lambda: run(*start))
 
     def done(self, function: Callable[..., Any], arguments: Any, options: dict[str, Any]) -> Any:
         """Do an operation of NumPy, and take note of it where it writes memory."""
