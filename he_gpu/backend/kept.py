@@ -33,7 +33,8 @@ class Kept:
     def __init__(self, words: Array):
         self._words = words
         self.shape: tuple[int, ...] = words.shape
-        self._graph = recording()
+        graph = recording()
+        self._graph = None if graph is None else ref(graph)
         self._forms: dict[Hashable, Any] = {}
         self._origin: ref[Kept] | None = None
         self._whole: tuple[Kept, slice] | None = None
@@ -72,8 +73,8 @@ class Kept:
             return form if form.shape[axis] == 1 else form[index]
         if name in self._forms:
             return self._forms[name]
-        form = make(self.words)
-        if recording() in (None, self._graph):
+        form, graph = make(self.words), recording()
+        if graph is None or (self._graph is not None and self._graph() is graph):
             self._forms[name] = form
         return form
 

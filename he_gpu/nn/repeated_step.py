@@ -33,7 +33,8 @@ class RepeatedStep:
     """
 
     def __init__(self, model: Module, optimizer: Optimizer):
-        self._model, self._optimizer = model, optimizer
+        self.model, self.optimizer = model, optimizer
+        self._step = _Step(model, optimizer)
         self._kinds: dict[Hashable, _Kind] = {}
 
     def __call__(self, x: Variable, target: Value, loss: LossFunction) -> _Found:
@@ -42,13 +43,14 @@ class RepeatedStep:
         Returns:
             The loss, not yet computed, or None where the step may be recorded; and the prediction.
         """
-        state, numbers = self._state()
-        operands, modules = [x.value, target, *state], self._modules(loss)
+        step = self._step
+        state, numbers = step.state()
+        operands, modules = [x.value, target, *state], step.modules(loss)
         if not _repeats(operands, modules):
-            return self._step(x, target, loss)
-        read = [loss, *modules, *self._others(modules)]
-        key = self._key(operands, numbers, modules), tuple(map(id, read))
-        kind = self._kinds.pop(key, None) or _Kind(self, operands[0].session, numbers, read)
+            return step(x, target, loss)
+        read = [loss, *modules, *step.others(modules)]
+        key = step.key(operands, numbers, modules), tuple(map(id, read))
+        kind = self._kinds.pop(key, None) or _Kind(step, operands[0].session, numbers, read)
         self._kinds = {k: v for k, v in self._kinds.items() if not v.session.closed}
         self._kinds[key] = kind  # the last one again
         if len(self._kinds) > MOST_KINDS:
@@ -56,20 +58,24 @@ class RepeatedStep:
         try:
             *changed, prediction = kind.captured(*operands)
         except BaseException:
-            self.assign(state, numbers)
+            step.assign(state, numbers)
             raise
-        self.assign(changed, kind.after)
+        step.assign(changed, kind.after)
         return None, Variable(prediction)
 
-    def changed(
-        self, x: SecretTensor, target: SecretTensor, loss: LossFunction
-    ) -> tuple[Any, Numbers]:
-        """Return what the step makes of the state, and the prediction; and the numbers."""
-        _, prediction = self._step(Variable(x), target, loss)
-        state, numbers = self._state()
-        return (*state, prediction.value), numbers
 
-    def _step(self, x: Variable, target: Value, function: LossFunction) -> _Found:
+class _Step:
+    """A training step, as what it changes and what it reads.
+
+    Args:
+        model: what is trained.
+        optimizer: of its parameters.
+    """
+
+    def __init__(self, model: Module, optimizer: Optimizer):
+        self._model, self._optimizer = model, optimizer
+
+    def __call__(self, x: Variable, target: Value, function: LossFunction) -> _Found:
         """Change the parameters once; return loss and prediction, the former not yet computed."""
         self._model.zero_grad()
         self._optimizer.zero_grad()
@@ -79,19 +85,7 @@ class RepeatedStep:
         self._optimizer.step()
         return loss, prediction
 
-    def assign(self, state: Iterable[Value], numbers: Numbers) -> None:
-        """Put values and numbers where `_state` found them, and forget gradients of others."""
-        optimizer, values = self._optimizer, iter(state)
-        self._model.zero_grad()
-        optimizer.zero_grad()
-        for parameter in optimizer.parameters:
-            parameter.assign(next(values))
-        optimizer._state = {
-            index: dict(entry) | {name: next(values) for name in optimizer._tensors}
-            for index, entry in numbers.items()
-        }
-
-    def _state(self) -> tuple[list[Value], Numbers]:
+    def state(self) -> tuple[list[Value], Numbers]:
         """Return all that a step changes: parameters, and what is remembered of them."""
         optimizer = self._optimizer
         values = [parameter.value for parameter in optimizer.parameters]
@@ -104,12 +98,24 @@ class RepeatedStep:
         }
         return values, numbers
 
-    def _modules(self, loss: LossFunction) -> list[Module]:
+    def assign(self, state: Iterable[Value], numbers: Numbers) -> None:
+        """Put values and numbers where `state` found them, and forget gradients of others."""
+        optimizer, values = self._optimizer, iter(state)
+        self._model.zero_grad()
+        optimizer.zero_grad()
+        for parameter in optimizer.parameters:
+            parameter.assign(next(values))
+        optimizer._state = {
+            index: dict(entry) | {name: next(values) for name in optimizer._tensors}
+            for index, entry in numbers.items()
+        }
+
+    def modules(self, loss: LossFunction) -> list[Module]:
         """Return all modules that a step runs."""
         own = loss.modules() if isinstance(loss, Module) else ()
         return [*self._model.modules(), *own]
 
-    def _others(self, modules: Sequence[Module]) -> list[Any]:
+    def others(self, modules: Sequence[Module]) -> list[Any]:
         """Return what a step reads and does not change: buffers, and what is not learnt."""
         learnt = set(map(id, self._optimizer.parameters))
         found: list[Any] = []
@@ -119,7 +125,7 @@ class RepeatedStep:
             found += module.__dict__["_buffers"].values()
         return found
 
-    def _key(self, operands: list[Any], numbers: Numbers, modules: Sequence[Module]) -> Hashable:
+    def key(self, operands: list[Any], numbers: Numbers, modules: Sequence[Module]) -> Hashable:
         """Return what two steps must have in common to be one, but for what they only read."""
         options = [
             tuple(sorted((name, value) for name, value in group.items() if name != "params"))
@@ -151,14 +157,15 @@ class _Kind:
         session: of its operands.
     """
 
-    def __init__(self, step: RepeatedStep, session: Session, before: Numbers, read: Sequence[Any]):
+    def __init__(self, step: _Step, session: Session, before: Numbers, read: Sequence[Any]):
         self.session, self._read = session, read
         self._after = after = [before]
 
         def run(x: SecretTensor, target: SecretTensor, *state: SecretTensor) -> Any:
             step.assign(state, before)
-            changed, after[0] = step.changed(x, target, read[0])
-            return changed
+            _, prediction = step(Variable(x), target, read[0])
+            changed, after[0] = step.state()
+            return (*changed, prediction.value)
 
         self.captured = session.captured(run)
 

@@ -220,6 +220,8 @@ class Trainer:
     def _epoch(self, data: Batches, size: int, session: Session | None, bar: Any) -> None:
         """Take the steps of one epoch and reveal its loss where it is logged."""
         epoch, logged = self.n_epochs_, self._is_logged()
+        if (self._take.model, self._take.optimizer) != (self.model, self.optimizer):
+            self._take = RepeatedStep(self.model, self.optimizer)  # others were assigned
         whole = EpochLoss(self.loss)
         batches = data.split(size, self._generator if self.shuffle else None)
         n_equal = data.n_rows // size

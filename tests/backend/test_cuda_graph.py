@@ -189,11 +189,11 @@ def test_numbers_that_are_forgotten_in_each_step_are_constants_of_it(sessions):
         def forgetting(x):
             for kept in (leaves._kept_numbers, steps._kept):
                 kept.cache_clear()
-            return step(x) + x.relu()
+            return step(x) + x.clip(-1, 1.5).sign() + x.sigmoid()
 
         taken, expected = s.captured(forgetting), forgetting(*operands).reveal()
         for _ in range(3):
-            assert np.array_equal(taken(*operands).reveal(), expected)
+            np.testing.assert_allclose(taken(*operands).reveal(), expected, atol=1e-3)
 
 
 def test_many_parties_are_captured(sessions):

@@ -1,5 +1,8 @@
 """Training whose steps a device repeats: the same weights, losses and costs, to the last bit."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -164,6 +167,9 @@ CHANGES = {
     "a reduction": lambda trainer, scale: setattr(trainer.loss, "reduction", "sum"),
     "the loss": lambda trainer, scale: setattr(trainer, "loss", nn.L1Loss()),
     "a function": lambda trainer, scale: setattr(trainer, "loss", squares(trainer.n_epochs_)),
+    "the optimiser": lambda trainer, scale: setattr(
+        trainer, "optimizer", nn.SGD(trainer.optimizer.parameters, lr=0.01, momentum=0.5)
+    ),
     "the rate": lambda trainer, scale: setattr(trainer.optimizer, "lr", 0.01),
     "the decay": lambda trainer, scale: trainer.optimizer.param_groups[0].update(weight_decay=0.5),
     "all parameters": lambda trainer, scale: trainer.model.load_state_dict(
@@ -176,8 +182,8 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_callbacks_change_counts_from_the_next_step_on(graph_device, change, secret):
     runs = []
-    for device in ("cpu", graph_device):
-        with he.Session(device=device, seed=3, graph=True) as s:
+    for device, graph in (("cpu", True), (graph_device, True), ("cpu", False)):
+        with he.Session(device=device, seed=3, graph=graph) as s:
             scale = Scale()
             model = network(scale)
             if secret:
@@ -203,6 +209,7 @@ def test_what_callbacks_change_counts_from_the_next_step_on(graph_device, change
     assert runs[1][2] == runs[0][2]
     assert all(np.array_equal(a, b) for a, b in zip(runs[0][1], runs[1][1], strict=True))
     assert runs[1][3] < runs[0][3]
+    np.testing.assert_allclose(runs[0][0], runs[2][0], rtol=1e-2, atol=1e-3)
 
 
 def to_words(value):
@@ -211,6 +218,27 @@ def to_words(value):
 
 def he_is_secret(value):
     return isinstance(value, he.SecretTensor)
+
+
+def test_recordings_go_with_their_trainer_and_their_kind(graph_device):
+    """Without the garbage collector, which does not know how much memory they take."""
+    gc.collect()
+    gc.disable()
+    try:
+        with he.Session(device=graph_device, graph=True) as s:
+            model = network().share(s)
+            step = repeated_step.RepeatedStep(model, nn.SGD(model.parameters(), lr=0.1))
+            x, y, loss = nn.Variable(s.share(X)), s.share(Y), nn.MSELoss()
+            for _ in range(4):
+                step(x, y, loss)
+            step(x, y, nn.L1Loss())
+            first, second = step._kinds.values()
+            (repeated,) = first.captured._kinds.values()
+            gone = [weakref.ref(each) for each in (first, second, repeated, repeated._graph)]
+            del first, second, repeated, step
+            assert [each() for each in gone] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_a_trainer_goes_on_in_another_session(graph_device):
