@@ -27,7 +27,7 @@ __device__ __forceinline__ u32 swizzled(u32 place, u32 chunk) {
 #define phase_wait(barrier, parity) he_gpu_emulator::phase_wait(barrier, parity)
 #define copy_bulk(shared, global, bytes, barrier) \
     he_gpu_emulator::copy_bulk(shared, global, bytes, barrier)
-#define products_begin() he_gpu_emulator::products_begin()
+#define products_begin(sums) he_gpu_emulator::products_begin(sums)
 #define multiply_m64n256k32_s8(sums, a, b, accumulate) \
     he_gpu_emulator::multiply_m64n256k32_s8(sums, a, b, accumulate)
 #define products_commit() he_gpu_emulator::products_commit()
@@ -107,24 +107,22 @@ __device__ __forceinline__ void copy_bulk(void* shared, const void* global, u32 
 // products_begin before the first and whenever threads have touched the sums, then products,
 // which products_commit closes into a group; products_wait<N> waits for all groups but the N
 // latest, whose tiles are then free, and products_end for all of them. Until then nothing may
-// touch the sums.
-__device__ __forceinline__ void products_begin() {
-    SM90A_ASM("wgmma.fence.sync.aligned;" ::: "memory");
-}
-__device__ __forceinline__ void products_commit() {
-    SM90A_ASM("wgmma.commit_group.sync.aligned;" ::: "memory");
-}
-
+// touch the sums. They are operands of both ends, so that no use of them moves in between.
 #define SUM_1(i) "+r"(sums[i])
 #define SUM_4(i) SUM_1(i), SUM_1(i + 1), SUM_1(i + 2), SUM_1(i + 3)
 #define SUM_16(i) SUM_4(i), SUM_4(i + 4), SUM_4(i + 8), SUM_4(i + 12)
 #define SUM_64(i) SUM_16(i), SUM_16(i + 16), SUM_16(i + 32), SUM_16(i + 48)
 
+__device__ __forceinline__ void products_begin(i32 (&sums)[128]) {
+    SM90A_ASM("wgmma.fence.sync.aligned;" : SUM_64(0), SUM_64(64)::"memory");
+}
+__device__ __forceinline__ void products_commit() {
+    SM90A_ASM("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
 template <u32 NEWEST>
 __device__ __forceinline__ void products_wait() {
     SM90A_ASM("wgmma.wait_group.sync.aligned %0;" ::"n"(NEWEST) : "memory");
 }
-// The sums are operands, so that no use of them moves before the wait.
 __device__ __forceinline__ void products_end(i32 (&sums)[128]) {
     SM90A_ASM("wgmma.wait_group.sync.aligned 0;" : SUM_64(0), SUM_64(64)::"memory");
 }

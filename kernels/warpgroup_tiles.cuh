@@ -155,7 +155,7 @@ struct GroupSums {
             stages.wait();
             const u64 a = tile_descriptor(stages.tile(0) + rows);
             const u64 b = tile_descriptor(stages.tile(1));
-            products_begin();
+            products_begin(sums);
 #pragma unroll
             for (u32 depth = 0; depth < TILE_DEPTH; depth += 32) {
                 multiply_m64n256k32_s8(sums, deeper(a, depth), deeper(b, depth),

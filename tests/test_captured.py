@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import struct
 import threading
 
 import numpy as np
@@ -342,6 +343,28 @@ def test_calls_are_counted_for_the_graph_that_makes_them_alone(graph_device):
         draw()
         assert first == 0
         assert numbers == [(False, 3), (False, 4), (True, 5), (True, 6), (False, 8)]
+
+
+def test_a_call_just_before_a_replay_keeps_its_number(drawn):
+    """As another thread could make it, between the look at the number and the step."""
+    with session("emulator", seed=None) as s:
+        taken, x = s.captured(lambda x: x * x), s.share(A)
+        for _ in range(4):
+            taken(x)
+        prg, between = s.scheme._dealer._own, []
+        skip = prg.skip
+
+        def late(n):
+            key, nonce = prg.stream((1,), 2**64)
+            between.append(struct.unpack("<4QQI", key + nonce))
+            return skip(n)
+
+        prg.skip = late
+        for _ in range(3):
+            np.testing.assert_allclose(taken(x).reveal(), A * A, atol=1e-4)
+    assert len(between) == 3
+    assert not set(between) & set(drawn)
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_two_threads_use_no_nonce_twice(drawn):

@@ -538,14 +538,22 @@ def device():
     return StrictEmulator()
 
 
+_make = registry._make.__wrapped__  # before anything took its place
+
+
+def backend_of(function):
+    """The backend "emulator" of the device that a function returns."""
+    before, emulator.device = emulator.device, function
+    try:
+        return _make("emulator")
+    finally:
+        emulator.device = before
+
+
 @functools.cache
 def backend():
     """The backend "emulator" with strict arrays."""
-    with_numpy, emulator.device = emulator.device, device
-    try:
-        return registry._make.__wrapped__("emulator")
-    finally:
-        emulator.device = with_numpy
+    return backend_of(device)
 
 
 def replacements():

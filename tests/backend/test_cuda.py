@@ -187,11 +187,11 @@ def test_what_sm_90a_alone_has_is_compiled_for_it(cupy, monkeypatch, header, cap
 @pytest.mark.usefixtures("require_nvrtc")
 @pytest.mark.parametrize("orders", [("sm_90a", "sm_90"), ("sm_90", "sm_90a")])
 def test_the_compiler_takes_sm_90a_beside_the_architecture_that_cupy_names(orders):
-    text = '#include "warpgroup.cuh"\nextern "C" __global__ void f() { products_begin(); }'
+    text = '#include "warpgroup.cuh"\nextern "C" __global__ void f() { products_commit(); }'
     source, (first, second) = loader.parse("sample", text), orders
     ptx = nvrtc.compile_ptx(source, first, [f"-arch={second}", "-DHE_GPU_WARPGROUP"])
     assert ".target sm_90a" in ptx
-    assert "wgmma.fence" in ptx
+    assert "wgmma.commit_group" in ptx
 
 
 def test_an_array_of_another_device_is_refused(cupy):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import he_gpu as he
-from he_gpu.backend import emulator, found, recording, registry
+from he_gpu.backend import found, recording, registry
 from he_gpu.backend.device import elementwise, leaves, steps
 from he_gpu.errors import CaptureError
 from tests import test_captured
@@ -29,9 +29,7 @@ def device():
 @pytest.fixture
 def sessions(device, monkeypatch):
     """Let sessions on the emulator have that device."""
-    with monkeypatch.context() as made:
-        made.setattr(emulator, "device", lambda: device)
-        backend = registry._make.__wrapped__("emulator")
+    backend = strict.backend_of(lambda: device)
     make = registry._make
     monkeypatch.setattr(
         registry, "_make", lambda name: backend if name == "emulator" else make(name)

@@ -389,7 +389,12 @@ MISTAKES = {
     "too many digits": ("digits * all.steps(), false", "(digits + 1) * all.steps(), false"),
     "the planes of digits": ("cut.place + i * units", "cut.place + (3 - i) * units"),
     "no alignment": ("(0u - window_address(shared)) % ALIGNMENT", "0"),
-    "no fence": ("products_begin();", ""),
+    "no fence": ("products_begin(sums);", ""),
+    "barriers that only one thread sees": ("            phases_visible();\n", ""),
+    "the layout of a tile": ("| 1ull << 62", "| 2ull << 62"),
+    "the unused field": ("| 1ull << 16 |", "|"),
+    "how far eight lines are apart": ("8 * SWIZZLED_LINE / 16", "8 * SWIZZLED_LINE"),
+    "the unit of a depth": ("descriptor + depth / 16", "descriptor + depth"),
     "no commit": ("products_commit();", ""),
     "no barrier": ("        block_barrier();\n", ""),
 }

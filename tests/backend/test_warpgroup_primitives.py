@@ -83,13 +83,13 @@ extern "C" __global__ __launch_bounds__(128) void multiply(const u8* a, const u8
 }
 """.replace("BEGIN", BEGIN)
 ONE = """
-    products_begin();
+    products_begin(sums);
     multiply_m64n256k32_s8(sums, deeper(left, depth), deeper(right, depth), accumulate);
     products_commit();
     products_end(sums);
 """
 ALL = """
-    products_begin();
+    products_begin(sums);
 #pragma unroll
     for (u32 at = 0; at < 128; at += 32) {
         const u64 a_here = deeper(left, depth + at), b_here = deeper(right, depth + at);
@@ -250,6 +250,7 @@ extern "C" __global__ void misuse(const u8* x, i32* y) {BEGIN
     const u64 whole = tile_descriptor(tile);
     if (t == 0) {
         phases_begin(barriers, 1);
+        phases_visible();
         for (u32 i = 0; i < 40 * 1024; i++) tile[i] = 0;
     }
     block_barrier();
@@ -264,46 +265,73 @@ PRODUCT = "multiply_m64n256k32_s8(sums, whole, whole, 1u);"
     ("body", "reason"),
     [
         (f"{PRODUCT} products_commit(); products_end(sums);", "products_begin is missing"),
-        (f"products_begin(); {PRODUCT}", "exited while its product of primitive"),
-        (f"products_begin(); {PRODUCT} products_end(sums);", "exited while its product"),
+        (f"products_begin(sums); {PRODUCT}", "exited while its product of primitive"),
+        (f"products_begin(sums); {PRODUCT} products_end(sums);", "exited while its product"),
         (
-            f"products_begin(); {PRODUCT} products_commit(); products_end(sums); {PRODUCT}",
+            f"products_begin(sums); {PRODUCT} products_commit(); products_end(sums); {PRODUCT}",
             "products_begin is missing",
         ),
         (
-            "products_begin(); multiply_m64n256k32_s8(sums, whole + 8, whole, 1u);",
+            "products_begin(sums); multiply_m64n256k32_s8(sums, whole + 8, whole, 1u);",
             "begins at a multiple of 1024",
         ),
         (
-            "products_begin(); multiply_m64n256k32_s8(sums, whole, whole & ~(3ull << 62), 1u);",
+            "products_begin(sums); multiply_m64n256k32_s8(sums, whole, whole & ~(3ull << 62), 1u);",
             "swizzled over 128 bytes alone",
         ),
         (
-            "products_begin(); multiply_m64n256k32_s8(sums, whole, deeper(whole, 40 << 10), 1u);",
+            "products_begin(sums); multiply_m64n256k32_s8(sums, whole ^ 3ull << 16, whole, 1u);",
+            "leading offset 1",
+        ),
+        (
+            "products_begin(sums); multiply_m64n256k32_s8(sums, whole | 1ull << 49, whole, 1u);",
+            "base offset 0",
+        ),
+        (
+            f"products_begin(sums); sums[127]++; {PRODUCT}",
+            "product at .*: the sums were touched after products_begin",
+        ),
+        (
+            f"products_begin(sums); {PRODUCT} products_commit();\nsums[127] = 1; {PRODUCT}",
+            "product at .*: the sums were touched after products_begin",
+        ),
+        (
+            f"products_begin(sums); {PRODUCT} products_commit();\n"
+            "sums[t == 9] = 7; products_end(sums);",
+            "waits at .*, and has touched the sums of its products",
+        ),
+        (
+            f"products_begin(sums); {PRODUCT} products_commit(); i32 more[128];\n"
+            "products_begin(more);",
+            "products at .*: the emulator has one set of sums at a time",
+        ),
+        (
+            "products_begin(sums);\n"
+            "multiply_m64n256k32_s8(sums, whole, deeper(whole, 40 << 10), 1u);",
             "a tile is not in shared memory",
         ),
         (
-            f"products_begin(); if (t != 77) {PRODUCT} products_commit(); products_end(sums);",
+            f"products_begin(sums); if (t != 77) {PRODUCT} products_commit(); products_end(sums);",
             "waits at .* for other products than thread",
         ),
         (
-            f"products_begin(); {PRODUCT} products_commit();\nif (t < 64) products_end(sums);",
+            f"products_begin(sums); {PRODUCT} products_commit();\nif (t < 64) products_end(sums);",
             "exited while its product",
         ),
         ("if (t >= 32) products_end(sums);", "for the products of its warpgroup, and nobody can"),
         (
-            f"products_begin(); {PRODUCT} products_commit(); i32 more[128];\n"
+            f"products_begin(sums); {PRODUCT} products_commit(); i32 more[128];\n"
             "multiply_m64n256k32_s8(more, whole, whole, 0u);",
             "one set of sums at a time",
         ),
         (
-            f"products_begin(); {PRODUCT} products_commit();\n"
+            f"products_begin(sums); {PRODUCT} products_commit();\n"
             "if (t == 127) copy_bulk(tile + 1024, x, 16, barriers); products_end(sums);",
             "bulk copy at .*: the product of .* still reads there",
         ),
         (
             "if (t == 0) copy_bulk(tile + 16 * 1024, x, 16, barriers); block_barrier();\n"
-            f"products_begin(); {PRODUCT}",
+            f"products_begin(sums); {PRODUCT}",
             "product at .*: the bulk copy of .* still writes there",
         ),
         ("if (t == 0) copy_bulk(tile, x, 16, barriers);", "the block has ended while the bulk"),
@@ -314,6 +342,12 @@ PRODUCT = "multiply_m64n256k32_s8(sums, whole, whole, 1u);"
         ("if (t == 0) copy_bulk(tile, x, 48 << 10, barriers);", "leaves shared memory"),
         ("if (t == 0) { barriers[0] = 0; phase_arrive(barriers); }", "barrier was overwritten"),
         ("if (t == 0) phases_begin(barriers, 1);", "there is one already"),
+        ("if (t == 0) phases_begin(barriers + 1, 0);", "needs 1 to 1048575 arrivals"),
+        (
+            "if (t == 0) { phases_begin(barriers + 1, 1); phase_arrive(barriers + 1); }",
+            "phases_visible is missing",
+        ),
+        ("if (t == 0) phase_expect(barriers, 1 << 20);", "counts at most 1048575 bytes"),
         ("if (t == 0) { phase_expect(barriers, 8); phase_arrive(barriers); }", "one more than the"),
         ("if (t == 0) phase_wait(barriers, 2);", "parity 2"),
         ("phase_wait(barriers, 0); phase_arrive(barriers);", "for the end of a phase, and nobody"),
@@ -324,14 +358,14 @@ def test_misuse_is_a_fault(ordered, body, reason):
     with pytest.raises(KernelFaultError, match=reason):
         launch(ordered, MISUSE.replace("BODY", body), "misuse", *args)
     # Nothing of the fault is left.
-    body = f"products_begin(); {PRODUCT} products_commit(); products_end(sums);"
+    body = f"products_begin(sums); {PRODUCT} products_commit(); products_end(sums);"
     launch(ordered, MISUSE.replace("BODY", body), "misuse", *args)
     assert (args[1] == 1).all()
 
 
 def test_sums_are_poison_until_they_are_made(ordered):
     body = f"""
-    products_begin();
+    products_begin(sums);
     {PRODUCT}
     products_commit();
     for (u32 i = 0; i < 64; i++) y[128 * t + i] = sums[i];

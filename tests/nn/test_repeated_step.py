@@ -220,6 +220,16 @@ def he_is_secret(value):
     return isinstance(value, he.SecretTensor)
 
 
+def test_an_optimiser_that_was_assigned_is_the_one_that_learns(graph_device):
+    with he.Session(device=graph_device, graph=True) as s:
+        model = network()
+        trainer = nn.Trainer(model, nn.MSELoss(), nn.SGD(model.parameters(), lr=0.1))
+        trainer.fit(s.share(X), s.share(Y), epochs=1)
+        trainer.optimizer = nn.SGD(model.parameters(), lr=0.1, momentum=0.5)
+        trainer.fit(s.share(X), s.share(Y), epochs=1)
+        assert len(trainer.optimizer.state_dict()["state"]) == 4
+
+
 def test_recordings_go_with_their_trainer_and_their_kind(graph_device):
     """Without the garbage collector, which does not know how much memory they take."""
     gc.collect()

@@ -3,9 +3,10 @@
 // As late as the PTX ISA allows: a bulk copy poisons its destination when it is issued and moves
 // its bytes when nothing but them is missing from a phase for which a thread waits; a product
 // reads its tiles at the wait that covers its group, when all 128 threads have come to it, and its
-// sums are poison until then. So a read before the wait, in whichever order, finds poison; a copy
-// over tiles that a product still reads, and a product of tiles that still come, are faults. The
-// chunks of a tile are found from the descriptor, as the PTX ISA lays it out.
+// sums are poison until then. So a read before the wait, in whichever order, finds poison; a write
+// to the sums between products_begin and the wait, a copy over tiles that a product still reads,
+// and a product of tiles that still come are faults. The chunks of a tile are found from the
+// descriptor, as the PTX ISA lays it out; fields that it leaves no choice must hold its values.
 // Barriers of this kind order more than races.h knows, so it does not see these accesses.
 
 namespace {
@@ -18,12 +19,14 @@ constexpr unsigned MAX_PHASED = 64;         // barriers of a block
 constexpr unsigned MAX_BULK_COPIES = 1024;  // of a block, on their way
 constexpr unsigned MAX_PRODUCTS = 64;       // of a thread, on their way
 constexpr unsigned GROUP_THREADS = 128;
+constexpr uint32_t MOST_COUNTED = (1u << 20) - 1;  // arrivals, and bytes that are missing
 constexpr uint64_t BARRIER_WORD = 0x6261727269657221ull;  // stands in a barrier's 8 bytes
 
 struct Phased {
     uint64_t* barrier;
     uint32_t arrivals, missing, phase;
     int64_t bytes;  // that are expected and have not come
+    bool visible;   // to other threads and to copies
 };
 
 struct BulkCopy {
@@ -104,6 +107,9 @@ HE_GPU_UNSEEN Phased* phased_at(const char* operation, uint64_t* barrier, const 
         if (*barrier != BARRIER_WORD) {
             stop_with_fault("%s at %s:%d: the barrier was overwritten", operation, file, line);
         }
+        if (!warpgroups.phased[i].visible) {
+            stop_with_fault("%s at %s:%d: phases_visible is missing", operation, file, line);
+        }
         return &warpgroups.phased[i];
     }
     stop_with_fault("%s at %s:%d: there is no barrier", operation, file, line);
@@ -112,9 +118,9 @@ HE_GPU_UNSEEN Phased* phased_at(const char* operation, uint64_t* barrier, const 
 HE_GPU_UNSEEN void phases_begin(unsigned long long* barrier, uint32_t arrivals, HE_GPU_SITE) {
     check_shared("barrier", barrier, 8, file, line);
     uint64_t* const word = reinterpret_cast<uint64_t*>(barrier);
-    if (warpgroups.n_phased == MAX_PHASED || arrivals == 0) {
-        stop_with_fault("barrier at %s:%d: needs arrivals, and the emulator has at most %u", file,
-                        line, MAX_PHASED);
+    if (warpgroups.n_phased == MAX_PHASED || arrivals == 0 || arrivals > MOST_COUNTED) {
+        stop_with_fault("barrier at %s:%d: needs 1 to %u arrivals, and the emulator has at most %u",
+                        file, line, MOST_COUNTED, MAX_PHASED);
     }
     for (unsigned i = 0; i < warpgroups.n_phased; i++) {
         if (warpgroups.phased[i].barrier == word) {
@@ -122,10 +128,12 @@ HE_GPU_UNSEEN void phases_begin(unsigned long long* barrier, uint32_t arrivals, 
         }
     }
     *word = BARRIER_WORD;
-    warpgroups.phased[warpgroups.n_phased++] = {word, arrivals, arrivals, 0, 0};
+    warpgroups.phased[warpgroups.n_phased++] = {word, arrivals, arrivals, 0, 0, false};
 }
 
-inline void phases_visible() {}
+HE_GPU_UNSEEN inline void phases_visible() {
+    for (unsigned i = 0; i < warpgroups.n_phased; i++) warpgroups.phased[i].visible = true;
+}
 
 // Ends the phase if nothing is missing.
 HE_GPU_UNSEEN void settle_phase(Phased& phased) {
@@ -143,6 +151,10 @@ HE_GPU_UNSEEN void phase_expect(unsigned long long* barrier, uint32_t bytes, HE_
     }
     phased.missing--;
     phased.bytes += bytes;
+    if (phased.bytes > MOST_COUNTED) {
+        stop_with_fault("arrival at %s:%d: a barrier counts at most %u bytes", file, line,
+                        MOST_COUNTED);
+    }
     settle_phase(phased);
 }
 
@@ -200,9 +212,11 @@ struct TileLines {
         address = static_cast<uint32_t>(descriptor & 0x3fff) << 4;
         group_bytes = static_cast<uint32_t>(descriptor >> 32 & 0x3fff) << 4;
         count = lines;
-        if (descriptor >> 62 != 1 || (descriptor >> 49 & 7) != 0) {
+        // Swizzled over 128 bytes; the leading offset, which then is not used, is 1.
+        if ((descriptor & ~0x3fff00003fffull) != (1ull << 62 | 1ull << 16)) {
             stop_with_fault("product at %s:%d: the emulator has descriptors for chunks swizzled "
-                            "over 128 bytes alone, at offset 0", file, line);
+                            "over 128 bytes alone, with base offset 0, leading offset 1 and no "
+                            "other bit", file, line);
         }
         // Eight lines of 128 bytes are one pattern, which begins at a multiple of 1024.
         if (address % 1024 >= 128 || address % 32 != 0 || group_bytes % 1024 != 0) {
@@ -281,7 +295,25 @@ HE_GPU_UNSEEN void copy_bulk(void* shared, const void* global, uint32_t bytes,
 
 // ---- products of a warpgroup --------------------------------------------------------
 
-HE_GPU_UNSEEN inline void products_begin() { warpgroups.queues[machine.current].begun = true; }
+// Whether the sums still are what they were at products_begin, or the poison of later.
+HE_GPU_UNSEEN bool sums_are_untouched(const ProductQueue& queue) {
+    static unsigned char poison[sizeof queue.values];
+    if (poison[0] == 0) memset(poison, 0xa5, sizeof poison);
+    const void* const expected = queue.count == 0 ? static_cast<const void*>(queue.values) : poison;
+    return memcmp(queue.sums, expected, sizeof queue.values) == 0;
+}
+
+HE_GPU_UNSEEN void products_begin(int32_t (&sums)[128], HE_GPU_SITE) {
+    ProductQueue& own = warpgroups.queues[machine.current];
+    own.begun = true;
+    if (own.count == 0) {
+        own.sums = sums;
+        memcpy(own.values, sums, sizeof own.values);
+    } else if (own.sums != sums) {
+        stop_with_fault("products at %s:%d: the emulator has one set of sums at a time", file,
+                        line);
+    }
+}
 HE_GPU_UNSEEN inline void products_commit() { warpgroups.queues[machine.current].committed++; }
 
 HE_GPU_UNSEEN void multiply_m64n256k32_s8(int32_t (&sums)[128], uint64_t a, uint64_t b,
@@ -300,13 +332,13 @@ HE_GPU_UNSEEN void multiply_m64n256k32_s8(int32_t (&sums)[128], uint64_t a, uint
                             line, copy.file, copy.line);
         }
     }
-    if (own.count == 0) {
-        own.sums = sums;
-        memcpy(own.values, sums, sizeof own.values);
-        memset(sums, 0xa5, sizeof own.values);
-    } else if (own.sums != sums) {
+    if (own.sums != sums) {
         stop_with_fault("product at %s:%d: the emulator has one set of sums at a time", file, line);
     }
+    if (!sums_are_untouched(own)) {
+        stop_with_fault("product at %s:%d: the sums were touched after products_begin", file, line);
+    }
+    if (own.count == 0) memset(sums, 0xa5, sizeof own.values);
     own.products[own.count++] = {a, b, file, line, own.committed, accumulate != 0};
 }
 
@@ -365,6 +397,12 @@ HE_GPU_UNSEEN bool group_has_come(unsigned thread) {
                          machine.threads[i].file, machine.threads[i].line, thread);
             return false;
         }
+    }
+    for (unsigned i = first; i < first + GROUP_THREADS; i++) {
+        if (own.count == 0 || sums_are_untouched(warpgroups.queues[i])) continue;
+        record_fault(i, "waits at %s:%d, and has touched the sums of its products",
+                     machine.threads[i].file, machine.threads[i].line);
+        return false;
     }
     const uint32_t end = own.committed > own.keep ? own.committed - own.keep : 0;
     unsigned made = 0;
