@@ -155,8 +155,9 @@ SECTIONS = (
         "Byte products bound all but thin shapes. Limbs keep their digits in shared memory and "
         "need no other; residues take half the products and pay with passes over memory, of s "
         "bytes for each word of an operand and of a result, so they win from a size on that "
-        "`make crossovers` measures. Hopper's warpgroup instructions do twice the byte products "
-        "of `mma.sync` in a cycle, by count, and read their operands from shared memory.",
+        "`make crossovers` measures. Hopper's full rate of byte products needs its warpgroup "
+        "instructions, which read their operands from shared memory; `mma.sync` reaches a part "
+        "of it, as Luo et al. measured in 2025.",
         (
             Tried("float64 products of pieces of the words, CrypTen's method", "matmul",
                   "CrypTen's method", "our product", True, "not used"),

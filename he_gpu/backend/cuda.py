@@ -28,6 +28,8 @@ from he_gpu.errors import (
 _INSTALL = "pip install '.[cuda13]' (driver 580 or newer) or '.[cuda12]'"
 _OPTIONS = ("--std=c++17",)
 _WARPGROUPS = '#line 1 "warpgroup.cuh"'
+_TWO_ARCHITECTURES = (12, 9)
+"""The first NVRTC that takes sm_90a beside the sm_90 that CuPy names; older ones refuse."""
 _NULL = np.uint64(0)
 T = TypeVar("T")
 
@@ -96,6 +98,12 @@ class Cuda(KernelDevice):
         return int(digits[:-1]), int(digits[-1])
 
     @functools.cached_property
+    def has_warpgroups(self) -> bool:
+        """Whether the GPU has them and NVRTC is 12.9 or newer."""
+        version = tuple(self.xp.cuda.nvrtc.getVersion())
+        return self.compute_capability == (9, 0) and version >= _TWO_ARCHITECTURES
+
+    @functools.cached_property
     def multiprocessors(self) -> int:
         """The GPU's own number, 132 for an H100."""
         return int(self._device.attributes["MultiProcessorCount"])
@@ -119,7 +127,7 @@ class Cuda(KernelDevice):
 
     def _options(self, source: Source) -> tuple[str, ...]:
         """Return what NVRTC is told: CuPy names the architecture, but for what sm_90a alone has."""
-        if self.compute_capability == (9, 0) and _WARPGROUPS in source.text:
+        if self.has_warpgroups and _WARPGROUPS in source.text:
             return (*_OPTIONS, "-arch=sm_90a", "-DHE_GPU_WARPGROUP")
         return _OPTIONS
 

@@ -139,6 +139,11 @@ class KernelDevice(ABC):
         """Major and minor number of the architecture: (8, 0) and later have `mma` on bytes."""
 
     @property
+    def has_warpgroups(self) -> bool:
+        """Whether large products are made by warpgroups, which (9, 0) alone has."""
+        return self.compute_capability == (9, 0)
+
+    @property
     @abstractmethod
     def multiprocessors(self) -> int:
         """How many blocks run side by side at least."""

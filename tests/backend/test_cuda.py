@@ -170,16 +170,20 @@ def test_the_architecture_is_two_numbers(cupy):
     assert [cuda.Cuda(name).max_shared_bytes for name in ("cuda", "cuda:1")] == [65536, 101376]
 
 
+@pytest.mark.parametrize("version", [(12, 0), (12, 8), (12, 9), (13, 0)])
 @pytest.mark.parametrize("capability", [(8, 0), (9, 0), (10, 0), (12, 0)])
 @pytest.mark.parametrize("header", ["primitives", "warpgroup"])
-def test_what_sm_90a_alone_has_is_compiled_for_it(cupy, monkeypatch, header, capability):
+def test_what_sm_90a_alone_has_is_compiled_for_it(cupy, monkeypatch, header, capability, version):
     monkeypatch.setattr(cuda.Cuda, "compute_capability", capability)
+    cupy.cuda.nvrtc = SimpleNamespace(getVersion=lambda: version)
     device = cuda.Cuda("cuda")
+    # NVRTC to 12.8 refuses: "--gpu-architecture (-arch) defined more than once".
+    assert device.has_warpgroups == (capability == (9, 0) and version >= (12, 9))
     text = f'#include "{header}.cuh"\nextern "C" __global__ void nothing(u32* x) {{ *x = 1; }}'
     device.add_source(loader.parse("sample", text))
     device.launch("sample", "nothing", (1,), (1,), (np.zeros(1, np.uint32).view(CupyArray),))
     options = [("--std=c++17",)]
-    if (header, capability) == ("warpgroup", (9, 0)):
+    if header == "warpgroup" and device.has_warpgroups:
         options = [("--std=c++17", "-arch=sm_90a", "-DHE_GPU_WARPGROUP")]
     assert cupy.options == options
 

@@ -329,12 +329,25 @@ def test_one_architecture_takes_warpgroups(capability, monkeypatch):
     assert (emulator.launches - before)[MULTIPLY[1]] == fast
 
 
+@pytest.mark.usefixtures("require_emulator")
+@pytest.mark.parametrize("modulus", [RING_32, 501337, RING_64])
+def test_without_their_compiler_other_kernels_serve(modulus, monkeypatch):
+    device, sizes = Emulator(), (1, 1, 8192, 8192, 8192, 0)
+    monkeypatch.setattr(Emulator, "compute_capability", (9, 0))
+    fast = kernels.LIMB_TILES if modulus == RING_32 else kernels.RESIDUE_TILES
+    assert launcher._residues_serve(device, sizes, modulus, None)
+    assert launcher._plane_kernels(device, modulus, (8192,)) is fast
+    monkeypatch.setattr(Emulator, "has_warpgroups", False)
+    assert launcher._residues_serve(device, sizes, modulus, None) == (modulus == RING_64)
+    assert launcher._plane_kernels(device, modulus, (8192,)) is matmul_residue.PLANES
+
+
 def test_other_gpus_refuse():
-    device = SimpleNamespace(name="cuda", compute_capability=(12, 0))
+    device = SimpleNamespace(name="cuda", compute_capability=(12, 0), has_warpgroups=False)
     piece = residue_parts.Piece(slice(0, 1), slice(0, 0))
     tiles, sizes = ((None,) * 4, ((0,) * 4,) * 4), (1, 1, 1, 1)
     target = Target(None, (0,) * 4, None, (0,) * 3, False)
-    message = r"the GPU must have compute capability \(9, 0\), got \(12, 0\)"
+    message = r"multiply_limb_tiles_u32: needs .* capability \(9, 0\) .*, got cuda of \(12, 0\)"
     with pytest.raises(ArgumentValueError, match=message):
         kernels.multiply_limb_tiles(device, *tiles, sizes, piece, target)
 

@@ -107,7 +107,8 @@ def forced(kernel: str) -> Iterator[None]:
 
     Args:
         kernel: one of `KERNELS`. "matmul_limb" needs a modulus that is 2^64, 2^32 or at most 2^24,
-            "matmul_warpgroup" a GPU of compute capability 9.0 or the emulator.
+            "matmul_warpgroup" a GPU of compute capability 9.0, compiled for by NVRTC 12.9 or
+            newer, or the emulator.
 
     Raises:
         ArgumentValueError: no such kernel; at the product, a modulus that it does not serve.
@@ -402,7 +403,7 @@ def _residues_serve(
     if kernel is not None or b_bits:
         return kernel in RESIDUES
     name, few = domain(modulus), modulus != RING_64 and limb_kernel(modulus) is not None
-    if few and device.compute_capability != warpgroup.CAPABILITY:
+    if few and not device.has_warpgroups:
         return False
     bound = RESIDUE_CROSSOVERS["few_limbs" if few and modulus != RING_32 else name]
     return residue.serves(device, sizes, bound)
@@ -410,8 +411,8 @@ def _residues_serve(
 
 def _plane_kernels(device: KernelDevice, modulus: int, depths: Sequence[int]) -> PlaneKernels:
     """Return those of `RESIDUES` that are forced, or the fastest that the device has."""
-    kernel, fast = _forced.get(), device.compute_capability == warpgroup.CAPABILITY
-    if any(depths) and (kernel == "matmul_warpgroup" or (kernel is None and fast)):
+    kernel = _forced.get() or (device.has_warpgroups and "matmul_warpgroup")
+    if any(depths) and kernel == "matmul_warpgroup":
         return warpgroup.LIMB_TILES if modulus == RING_32 else warpgroup.RESIDUE_TILES
     return residue.PLANES
 

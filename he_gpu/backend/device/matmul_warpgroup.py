@@ -20,8 +20,6 @@ from he_gpu.backend.launch import KernelDevice, grid_1d
 from he_gpu.errors import ArgumentValueError
 
 FAMILY = "matmul_warpgroup"
-CAPABILITY = (9, 0)
-"""The one architecture that has products of warpgroups."""
 LINES = 128
 """Of a tile: rows of a, or columns of b."""
 DEPTH = 128
@@ -155,10 +153,10 @@ def _launch(
     tail: Sequence[object],
 ) -> None:
     """Start a kernel that multiplies tiles, with a block for each multiprocessor."""
-    if device.name != "emulator" and device.compute_capability != CAPABILITY:
+    if device.name != "emulator" and not device.has_warpgroups:
         raise ArgumentValueError(
-            f"matmul_warpgroup: the GPU must have compute capability {CAPABILITY}, "
-            f"got {device.compute_capability}"
+            f"{kernel}: needs a GPU of compute capability (9, 0) and NVRTC 12.9 or newer, "
+            f"got {device.name} of {device.compute_capability}"
         )
     batches, _, m, n = sizes
     arguments: list[object] = []
