@@ -114,11 +114,11 @@ def test_limb(name, number, found, backend, record):
 
 @pytest.mark.parametrize("number", RESIDUE_WALKS)
 @pytest.mark.parametrize("name", RESIDUE_RIVALS)
-def test_residues(name, number, found, backend, hopper, record):
+def test_residues(name, number, found, backend, warpgroups, record):
     sizes, shapes = RESIDUE_WALKS[number]
     modulus, rivals = RESIDUE_RIVALS[name]
-    own = "matmul_warpgroup" if hopper else "matmul_residue"
-    if name in FEW_LIMBS and not hopper:
+    own = "matmul_warpgroup" if warpgroups else "matmul_residue"
+    if name in FEW_LIMBS and not warpgroups:
         pytest.skip(f"{name} goes by limbs on {backend.name}")
 
     def measure():

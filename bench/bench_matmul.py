@@ -214,7 +214,7 @@ def test_kept(label, shape, device, backend, record):
 
 @pytest.mark.parametrize("n", sorted({n for sizes in RESIDUE_SIZES.values() for n in sizes}))
 @pytest.mark.parametrize("label", RESIDUE_PEERS)
-def test_residues(label, n, device, backend, hopper, record):
+def test_residues(label, n, device, backend, hopper, warpgroups, record):
     """Products by residues, with operands cut each time and kept, beside the other kernel's.
 
     On Hopper by warpgroups, beside the same by `mma.sync`.
@@ -224,7 +224,7 @@ def test_residues(label, n, device, backend, hopper, record):
     ring, a, b = ring_operands(label, device, (n, n), (n, n), seed=n)
     modulus, peer = MODULI[label], RESIDUE_PEERS[label]
     left, right = Kept(a), Kept(b)
-    own = "matmul_warpgroup" if hopper else "matmul_residue"
+    own = "matmul_warpgroup" if warpgroups else "matmul_residue"
 
     def by(kernel, x, y):
         with launcher.forced(kernel):
@@ -234,7 +234,7 @@ def test_residues(label, n, device, backend, hopper, record):
     for operands in ((a, b), (left, b), (left, right)):
         assert (by(own, *operands) == expected).all()
     x, y = normal(backend, (n, n)), normal(backend, (n, n), seed=1)
-    warps = {"products of warps": lambda: by("matmul_residue", a, b)} if hopper else {}
+    warps = {"products of warps": lambda: by("matmul_residue", a, b)} if warpgroups else {}
     at_least = DEMANDED_OF_RESIDUES_ON_HOPPER.get((label, n)) if hopper else None
     record.compare(
         f"matmul by residues modulo {label}, n = {n}",

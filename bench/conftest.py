@@ -29,7 +29,7 @@ from bench.recorder import (
     write_whole,
 )
 from bench.roofs import Roofs
-from he_gpu.backend import get_backend, unavailable_reason
+from he_gpu.backend import cuda, get_backend, unavailable_reason
 
 HERE = Path(__file__).resolve().parent
 SUITES = pytest.StashKey()
@@ -113,6 +113,12 @@ def hopper(backend):
     if not hasattr(backend.xp, "cuda"):
         return False
     return backend.xp.cuda.Device(device_index(backend.name)).compute_capability == "90"
+
+
+@pytest.fixture(scope="session")
+def warpgroups(device, backend):
+    """Whether the device multiplies by warpgroups."""
+    return hasattr(backend.xp, "cuda") and cuda.device(device).has_warpgroups
 
 
 @pytest.fixture

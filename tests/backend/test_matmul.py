@@ -11,6 +11,7 @@ from he_gpu.backend.definition.digits import cut
 from he_gpu.backend.definition.protocol import reconstruct
 from he_gpu.backend.definition.words import RING_32, RING_64, word_dtype, wraps
 from he_gpu.backend.device import matmul as launcher
+from he_gpu.backend.device.matmul_choice import RESIDUES
 from he_gpu.backend.device.matmul_limb import limb_kernel
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError
 from tests.backend.ring_words import MODULI, assert_same, random_words, some_words, to_host
@@ -255,7 +256,7 @@ def test_totals_over_the_parties(kernel_device, kernel, modulus):
                 result = launcher.matmul_pair(kernel_device, *on_device, modulus, **options)
             assert_same(result, expected)
             # Products by residues take several launches.
-            if xp is np and len(batch) < 3 and kernel not in launcher.RESIDUES:
+            if xp is np and len(batch) < 3 and kernel not in RESIDUES:
                 assert emulator.launches.total() == before + 1
     out = xp.empty_like(result)
     assert launcher.matmul_pair(kernel_device, *on_device, modulus, **options, out=out) is out

@@ -10,6 +10,7 @@ from he_gpu.backend import Kept, emulator, loader
 from he_gpu.backend.definition import matmul as definition
 from he_gpu.backend.definition.words import RING_32, RING_64, word_dtype
 from he_gpu.backend.device import matmul as launcher
+from he_gpu.backend.device import matmul_choice
 from he_gpu.backend.device.crossovers import LIMB_CROSSOVERS
 from he_gpu.backend.device.matmul_kept import planes
 from he_gpu.backend.device.matmul_limb import DEPTH, limb_kernel
@@ -234,7 +235,7 @@ def test_other_mixtures_and_kernels_take_the_words(kernel_device, modulus, monke
 @pytest.mark.usefixtures("require_emulator")
 def test_shape_and_architecture_choose_planes(monkeypatch):
     bounds = {name: x._replace(results=2**12) for name, x in LIMB_CROSSOVERS.items()}
-    monkeypatch.setattr(launcher, "LIMB_CROSSOVERS", bounds)
+    monkeypatch.setattr(matmul_choice, "LIMB_CROSSOVERS", bounds)
     rng, device = np.random.default_rng(8), emulator.device()
     for modulus in RINGS:
         b = some_words(rng, (64, 64), modulus)

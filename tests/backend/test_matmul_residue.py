@@ -25,8 +25,8 @@ from he_gpu.backend.definition.matmul_residue import (
 )
 from he_gpu.backend.definition.words import RING_32, RING_64, word_dtype
 from he_gpu.backend.device import matmul as launcher
+from he_gpu.backend.device import matmul_choice, residue_parts
 from he_gpu.backend.device import matmul_residue as kernels
-from he_gpu.backend.device import residue_parts
 from he_gpu.backend.device.crossovers import RESIDUE_CROSSOVERS
 from he_gpu.errors import ArgumentTypeError, ArgumentValueError, KernelFaultError
 from tests.backend.ring_words import assert_same, edges, random_words, some_words, to_host
@@ -639,7 +639,7 @@ def test_large_products_are_chosen():
     device = emulator.device()
 
     def serves(modulus, sizes, bits=None):
-        return launcher._residues_serve(device, sizes, modulus, bits)
+        return matmul_choice.residues_serve(device, sizes, modulus, bits)
 
     bound = RESIDUE_CROSSOVERS["ring_u64"]
     n = bound.results // bound.side

@@ -11,7 +11,7 @@ from he_gpu.backend.definition import matmul_residue as residues
 from he_gpu.backend.definition.matmul_residue import LARGEST_DEPTH
 from he_gpu.backend.definition.words import RING_32, RING_64
 from he_gpu.backend.device import matmul as launcher
-from he_gpu.backend.device import matmul_residue, residue_parts
+from he_gpu.backend.device import matmul_choice, matmul_residue, residue_parts
 from he_gpu.backend.device import matmul_warpgroup as kernels
 from he_gpu.backend.device.crossovers import RESIDUE_CROSSOVERS
 from he_gpu.backend.device.plane_kernels import Target
@@ -314,13 +314,13 @@ def test_one_architecture_takes_warpgroups(capability, monkeypatch):
     for modulus, name in ((RING_32, "ring_u32"), (501337, "few_limbs")):
         side, depth, results = RESIDUE_CROSSOVERS[name]
         least = (1, 1, side, results // side, depth, 0)
-        assert launcher._residues_serve(device, least, modulus, None) == fast
+        assert matmul_choice.residues_serve(device, least, modulus, None) == fast
         for i, less in ((2, side - 1), (4, depth - 1)):
             sizes = (*least[:i], less, *least[i + 1 :])
-            assert not launcher._residues_serve(device, sizes, modulus, None)
+            assert not matmul_choice.residues_serve(device, sizes, modulus, None)
     least = (1, 1, 4096, 4096, 4096, 0)
-    assert launcher._residues_serve(device, least, RING_64, None)
-    assert not launcher._residues_serve(device, least, RING_64, 16)
+    assert matmul_choice.residues_serve(device, least, RING_64, None)
+    assert not matmul_choice.residues_serve(device, least, RING_64, 16)
     monkeypatch.setitem(RESIDUE_CROSSOVERS, "ring_u32", bound)
     a, b = (x.astype(np.uint32) for x in (a, b))
     before = emulator.launches.copy()
@@ -335,11 +335,11 @@ def test_without_their_compiler_other_kernels_serve(modulus, monkeypatch):
     device, sizes = Emulator(), (1, 1, 8192, 8192, 8192, 0)
     monkeypatch.setattr(Emulator, "compute_capability", (9, 0))
     fast = kernels.LIMB_TILES if modulus == RING_32 else kernels.RESIDUE_TILES
-    assert launcher._residues_serve(device, sizes, modulus, None)
-    assert launcher._plane_kernels(device, modulus, (8192,)) is fast
+    assert matmul_choice.residues_serve(device, sizes, modulus, None)
+    assert matmul_choice.plane_kernels(device, modulus, (8192,)) is fast
     monkeypatch.setattr(Emulator, "has_warpgroups", False)
-    assert launcher._residues_serve(device, sizes, modulus, None) == (modulus == RING_64)
-    assert launcher._plane_kernels(device, modulus, (8192,)) is matmul_residue.PLANES
+    assert matmul_choice.residues_serve(device, sizes, modulus, None) == (modulus == RING_64)
+    assert matmul_choice.plane_kernels(device, modulus, (8192,)) is matmul_residue.PLANES
 
 
 def test_other_gpus_refuse():
