@@ -11,7 +11,7 @@ from he_gpu.backend import emulator, loader
 from he_gpu.backend.definition import matmul as definition
 from he_gpu.backend.definition.words import RING_32, RING_64, word_dtype
 from he_gpu.backend.device import matmul as launcher
-from he_gpu.backend.device import matmul_limb, splits
+from he_gpu.backend.device import matmul_choice, matmul_limb, splits
 from he_gpu.backend.device.crossovers import LIMB_CROSSOVERS
 from he_gpu.errors import ArgumentValueError, RangeError
 from tests.backend.ring_words import assert_same, random_words, some_words, to_host
@@ -345,7 +345,7 @@ def test_shape_ring_and_architecture_choose(monkeypatch):
         return kernel
 
     monkeypatch.setattr(
-        launcher,
+        matmul_choice,
         "LIMB_CROSSOVERS",
         {name: bound._replace(results=2**12) for name, bound in LIMB_CROSSOVERS.items()},
     )
